@@ -1,0 +1,2 @@
+// SPDX-License-Identifier: Apache-2.0
+//! From one dialect to the other without touching a layer.
