@@ -1,0 +1,152 @@
+// SPDX-License-Identifier: Apache-2.0
+use std::io::{self, BufRead, BufReader, Read};
+
+use flate2::bufread::MultiGzDecoder;
+
+use crate::{Error, ErrorKind, Limits};
+
+/// How a layer's bytes are compressed.
+///
+/// gzip may have several members and zstd several frames, skippable ones among them: their contents
+/// follow one another (RFC 1952 section 2.2, RFC 8878 section 3.1). Anything else after the end, a
+/// missing trailer or a wrong checksum is an error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Codec {
+    /// A tar as it is.
+    Plain,
+    /// RFC 1952.
+    Gzip,
+    /// RFC 8878.
+    Zstd,
+}
+
+/// Compressed bytes are read in pieces of this size.
+const READ_BYTES: usize = 64 << 10;
+
+/// Inflated bytes, cut off where a limit says so.
+pub(crate) struct Inflated<'a, R: Read> {
+    inner: Decoder<'a, Counted<R>>,
+    codec: Codec,
+    limits: &'a Limits,
+    bytes: u64,
+}
+
+enum Decoder<'a, R: Read> {
+    Plain(BufReader<R>),
+    Gzip(Box<MultiGzDecoder<BufReader<R>>>),
+    Zstd(Box<zstd::Decoder<'a, BufReader<R>>>),
+}
+
+struct Counted<R> {
+    inner: R,
+    bytes: u64,
+    /// A reader's own error, kept from the decoder's wording of it.
+    failed: bool,
+}
+
+impl<'a, R: Read> Inflated<'a, R> {
+    pub(crate) fn new(codec: Codec, reader: R, limits: &'a Limits) -> Result<Self, Error> {
+        let input = BufReader::with_capacity(
+            READ_BYTES,
+            Counted {
+                inner: reader,
+                bytes: 0,
+                failed: false,
+            },
+        );
+        let inner = match codec {
+            Codec::Plain => Decoder::Plain(input),
+            Codec::Gzip => Decoder::Gzip(Box::new(MultiGzDecoder::new(input))),
+            Codec::Zstd => {
+                let mut decoder =
+                    zstd::Decoder::with_buffer(input).map_err(|e| Error::io("set up zstd", e))?;
+                decoder
+                    .window_log_max(limits.zstd_window_log)
+                    .map_err(|e| Error::io("set up zstd", e))?;
+                Decoder::Zstd(Box::new(decoder))
+            }
+        };
+        Ok(Inflated {
+            inner,
+            codec,
+            limits,
+            bytes: 0,
+        })
+    }
+
+    /// Fills the buffer as far as there are bytes; less than its length only at the end.
+    pub(crate) fn fill(&mut self, buffer: &mut [u8]) -> Result<usize, Error> {
+        let mut filled = 0;
+        while let Some(rest) = buffer.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+            let result = match &mut self.inner {
+                Decoder::Plain(d) => d.read(rest),
+                Decoder::Gzip(d) => d.read(rest),
+                Decoder::Zstd(d) => d.read(rest),
+            };
+            match result {
+                Ok(0) => {
+                    self.drained()?;
+                    break;
+                }
+                Ok(length) => filled += length,
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) => return Err(self.error(e)),
+            }
+        }
+        self.bytes += filled as u64;
+        if self.bytes > self.limits.layer_bytes {
+            return Err(Error::limit("layer_bytes", self.limits.layer_bytes));
+        }
+        if self.bytes > Limits::RATIO_GRACE && self.bytes / self.input().bytes.max(1) > self.limits.ratio {
+            return Err(Error::limit("ratio", self.limits.ratio));
+        }
+        Ok(filled)
+    }
+
+    fn input(&mut self) -> &mut Counted<R> {
+        match &mut self.inner {
+            Decoder::Plain(d) => d.get_mut(),
+            Decoder::Gzip(d) => d.get_mut().get_mut(),
+            Decoder::Zstd(d) => d.get_mut().get_mut(),
+        }
+    }
+
+    /// At the end of the contents nothing compressed may be left: all of it is under the digest.
+    fn drained(&mut self) -> Result<(), Error> {
+        let rest = match &mut self.inner {
+            Decoder::Plain(d) => d.fill_buf(),
+            Decoder::Gzip(d) => d.get_mut().fill_buf(),
+            Decoder::Zstd(d) => d.get_mut().fill_buf(),
+        };
+        match rest {
+            Ok([]) => Ok(()),
+            Ok(_) => Err(Error::new(ErrorKind::Codec(match self.codec {
+                Codec::Plain => "tar: bytes after the end",
+                Codec::Gzip => "gzip: bytes after the last member",
+                Codec::Zstd => "zstd: bytes after the last frame",
+            }))),
+            Err(e) => Err(Error::with_source(ErrorKind::Read, e)),
+        }
+    }
+
+    fn error(&mut self, source: io::Error) -> Error {
+        let kind = match (self.input().failed, self.codec) {
+            (true, _) | (_, Codec::Plain) => ErrorKind::Read,
+            (false, Codec::Gzip) => ErrorKind::Codec("gzip"),
+            (false, Codec::Zstd) => ErrorKind::Codec("zstd"),
+        };
+        Error::with_source(kind, source)
+    }
+}
+
+impl<R: Read> Read for Counted<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let result = self.inner.read(buffer);
+        match &result {
+            Ok(length) => self.bytes += *length as u64,
+            Err(e) => self.failed = e.kind() != io::ErrorKind::Interrupted,
+        }
+        result
+    }
+}

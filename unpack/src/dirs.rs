@@ -1,0 +1,310 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The directories that a layer has made or touched, and the links it has made.
+//!
+//! An entry's parents are found here: a link among them is followed only if this very layer made it,
+//! inside the root, by this code. What a lower layer left there and is no directory gives way. So a
+//! layer means the same wherever it is unpacked.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStringExt;
+use std::rc::Rc;
+
+use nix::errno::Errno;
+use nix::fcntl::readlinkat;
+use nix::sys::stat::{Mode, SFlag, fstat, mkdirat};
+
+use crate::tar::Meta;
+use crate::{Error, Limits, Root, files};
+
+/// Links followed on the way to one entry, as many as the kernel follows.
+const MAX_LINKS: u32 = 40;
+/// Directory handles kept open; the next entry is nearly always near the last.
+const OPEN: usize = 64;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct Id(u32);
+
+pub(crate) const ROOT: Id = Id(0);
+
+#[derive(Debug)]
+pub(crate) struct Node {
+    parent: Id,
+    name: Box<[u8]>,
+    depth: usize,
+    children: HashMap<Box<[u8]>, Child>,
+    /// The time that a lower layer's directory had before this layer touched it.
+    pub(crate) lower_time: Option<(i64, u32)>,
+    /// What an entry of this layer says of it; none for an implied directory.
+    pub(crate) meta: Option<Meta>,
+    pub(crate) opaque: bool,
+    /// Names in it that this layer's whiteouts hide.
+    pub(crate) hidden: HashSet<Box<[u8]>>,
+    removed: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Child {
+    Directory(Id),
+    Symlink,
+    /// Anything else; recorded only where lower layers are in the tree too.
+    Other,
+}
+
+/// What [`Dirs::walk`] does where a directory is missing or something else is in its place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Missing {
+    /// Make the directory, whatever has its place.
+    Make,
+    /// Make the directory, unless something else has its place.
+    MakeIfFree,
+    /// Make nothing.
+    Stop,
+}
+
+#[derive(Debug)]
+pub(crate) struct Dirs {
+    nodes: Vec<Node>,
+    root: Rc<OwnedFd>,
+    open: HashMap<Id, Rc<OwnedFd>>,
+    order: VecDeque<Id>,
+    max_depth: usize,
+    max_directories: u64,
+}
+
+impl Dirs {
+    /// `lower`: the root holds lower layers already.
+    pub(crate) fn new(root: &Root, lower: bool, limits: &Limits) -> Result<Self, Error> {
+        let open = |e| Error::io("open the root directory", e);
+        let root = Rc::new(
+            root.as_fd()
+                .try_clone_to_owned()
+                .map_err(|e| Error::io("open the root directory", e))?,
+        );
+        let lower_time = match lower {
+            true => Some(files::modified(&fstat(&root).map_err(open)?)),
+            false => None,
+        };
+        let node = Node {
+            lower_time,
+            ..Node::new(ROOT, b"", 0)
+        };
+        Ok(Dirs {
+            nodes: vec![node],
+            root,
+            open: HashMap::new(),
+            order: VecDeque::new(),
+            max_depth: limits.depth,
+            max_directories: limits.directories,
+        })
+    }
+
+    pub(crate) fn node(&mut self, id: Id) -> &mut Node {
+        // An id is only made together with its node, and nodes are never taken out.
+        &mut self.nodes[id.0 as usize]
+    }
+
+    pub(crate) fn child(&self, id: Id, name: &[u8]) -> Option<Child> {
+        self.nodes[id.0 as usize].children.get(name).copied()
+    }
+
+    pub(crate) fn set_child(&mut self, id: Id, name: &[u8], child: Child) {
+        self.node(id).children.insert(name.into(), child);
+    }
+
+    /// Forgets a name, and everything below it if it was a directory.
+    pub(crate) fn forget(&mut self, id: Id, name: &[u8]) {
+        let mut gone: Vec<Child> = self.node(id).children.remove(name).into_iter().collect();
+        while let Some(child) = gone.pop() {
+            if let Child::Directory(id) = child {
+                self.open.remove(&id);
+                let node = self.node(id);
+                node.removed = true;
+                gone.extend(std::mem::take(&mut node.children).into_values());
+            }
+        }
+    }
+
+    /// A handle of the directory.
+    pub(crate) fn fd(&mut self, id: Id) -> Result<Rc<OwnedFd>, Error> {
+        if id == ROOT {
+            return Ok(self.root.clone());
+        }
+        if let Some(fd) = self.open.get(&id) {
+            return Ok(fd.clone());
+        }
+        let mut chain = Vec::new();
+        let mut at = id;
+        let mut fd = loop {
+            if at == ROOT {
+                break self.root.clone();
+            }
+            if let Some(fd) = self.open.get(&at) {
+                break fd.clone();
+            }
+            chain.push(at);
+            at = self.node(at).parent;
+        };
+        for step in chain.into_iter().rev() {
+            let name = &self.nodes[step.0 as usize].name;
+            fd = Rc::new(files::open_dir(&fd, name).map_err(|e| Error::io("open a directory", e))?);
+        }
+        if self.order.len() >= OPEN
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.open.remove(&oldest);
+        }
+        self.order.push_back(id);
+        self.open.insert(id, fd.clone());
+        Ok(fd)
+    }
+
+    /// The directory that these components lead to from the root; none if `missing` forbids to make
+    /// one on the way.
+    pub(crate) fn walk(&mut self, components: &[&[u8]], missing: Missing) -> Result<Option<Id>, Error> {
+        let mut todo: VecDeque<Box<[u8]>> = components.iter().map(|c| (*c).into()).collect();
+        let (mut at, mut links) = (ROOT, 0);
+        while let Some(name) = todo.pop_front() {
+            match &*name {
+                b"" | b"." => continue,
+                b".." => {
+                    at = self.node(at).parent;
+                    continue;
+                }
+                _ => {}
+            }
+            match self.lookup(at, &name)? {
+                Some(Child::Directory(id)) => at = id,
+                Some(Child::Symlink) => {
+                    links += 1;
+                    if links > MAX_LINKS {
+                        return Err(Error::refused(
+                            "more than 40 symbolic links lead to its directory",
+                        ));
+                    }
+                    let target = readlinkat(self.fd(at)?, files::os(&name))
+                        .map_err(|e| Error::io("read a symbolic link", e))?
+                        .into_vec();
+                    if target.starts_with(b"/") {
+                        at = ROOT;
+                    }
+                    target
+                        .split(|b| *b == b'/')
+                        .rev()
+                        .for_each(|c| todo.push_front(c.into()));
+                }
+                found => match (missing, found) {
+                    (Missing::Stop, _) | (Missing::MakeIfFree, Some(_)) => return Ok(None),
+                    _ => at = self.make(at, &name)?,
+                },
+            }
+        }
+        Ok(Some(at))
+    }
+
+    /// What has this name, in the record or on disk. A lower layer's link counts as something else,
+    /// and a whiteout as nothing.
+    fn lookup(&mut self, id: Id, name: &[u8]) -> Result<Option<Child>, Error> {
+        if let Some(child) = self.child(id, name) {
+            return Ok(Some(child));
+        }
+        let fd = self.fd(id)?;
+        match files::stat(&fd, name).map_err(|e| Error::io("look up a directory", e))? {
+            None => Ok(None),
+            Some(stat) if files::is(&stat, SFlag::S_IFDIR) => {
+                let child = self.add(id, name, Some(files::modified(&stat)))?;
+                Ok(Some(Child::Directory(child)))
+            }
+            Some(stat) if files::is_whiteout(&stat) => Ok(None),
+            Some(_) => Ok(Some(Child::Other)),
+        }
+    }
+
+    /// Removes whatever has this name, from the tree and from the record.
+    pub(crate) fn clear(&mut self, id: Id, name: &[u8]) -> Result<(), Error> {
+        self.forget(id, name);
+        let fd = self.fd(id)?;
+        files::remove(&fd, name).map_err(|e| Error::io("replace what has the same name", e))
+    }
+
+    /// The directory of this name, new or already there; anything else gives way.
+    pub(crate) fn make(&mut self, id: Id, name: &[u8]) -> Result<Id, Error> {
+        if let Some(Child::Directory(child)) = self.child(id, name) {
+            return Ok(child);
+        }
+        let fd = self.fd(id)?;
+        // Closed to others until the layer is complete; its own mode is set at the end.
+        let private = Mode::from_bits_truncate(0o700);
+        match mkdirat(&fd, files::os(name), private) {
+            Ok(()) => {}
+            Err(Errno::EEXIST) => {
+                if let Some(Child::Directory(child)) = self.lookup(id, name)? {
+                    return Ok(child);
+                }
+                self.clear(id, name)?;
+                mkdirat(&fd, files::os(name), private).map_err(|e| Error::io("make a directory", e))?;
+            }
+            Err(e) => return Err(Error::io("make a directory", e)),
+        }
+        self.add(id, name, None)
+    }
+
+    fn add(&mut self, parent: Id, name: &[u8], lower_time: Option<(i64, u32)>) -> Result<Id, Error> {
+        if self.nodes.len() as u64 >= self.max_directories {
+            return Err(Error::limit("directories", self.max_directories));
+        }
+        let depth = self.node(parent).depth + 1;
+        if depth > self.max_depth {
+            return Err(Error::limit("depth", self.max_depth as u64));
+        }
+        let id =
+            Id(u32::try_from(self.nodes.len())
+                .map_err(|_| Error::limit("directories", u64::from(u32::MAX)))?);
+        // A whiteout of the same layer hides what lower layers have under this name.
+        let opaque = self.node(parent).hidden.contains(name);
+        self.nodes.push(Node {
+            lower_time,
+            opaque,
+            ..Node::new(parent, name, depth)
+        });
+        self.set_child(parent, name, Child::Directory(id));
+        Ok(id)
+    }
+
+    /// All directories that are still there, the inner ones before those that hold them.
+    pub(crate) fn inner_first(&self) -> Vec<Id> {
+        let ids = (0u32..).map(Id).zip(&self.nodes);
+        let mut ids: Vec<Id> = ids.filter(|(_, node)| !node.removed).map(|(id, _)| id).collect();
+        ids.reverse();
+        ids
+    }
+
+    /// The path from the root, without a slash in front.
+    pub(crate) fn path(&self, id: Id) -> Vec<u8> {
+        let mut names = Vec::new();
+        let mut at = id;
+        while at != ROOT {
+            let node = &self.nodes[at.0 as usize];
+            names.push(&*node.name);
+            at = node.parent;
+        }
+        names.reverse();
+        names.join(&b'/')
+    }
+}
+
+impl Node {
+    fn new(parent: Id, name: &[u8], depth: usize) -> Self {
+        Node {
+            parent,
+            name: name.into(),
+            depth,
+            children: HashMap::new(),
+            lower_time: None,
+            meta: None,
+            opaque: false,
+            hidden: HashSet::new(),
+            removed: false,
+        }
+    }
+}

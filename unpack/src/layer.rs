@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: Apache-2.0
+use std::io::Read;
+
+use image_spec::{Algorithm, Digest};
+
+use crate::extract::Extractor;
+use crate::{Codec, Error, Limits, Notes, Root, pipeline};
+
+/// How a layer's whiteouts (`.wh.` entries, image-spec layer.md) take effect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Whiteouts {
+    /// The tree holds this layer alone, for overlayfs: a whiteout becomes a character device 0:0, an
+    /// opaque directory gets the attribute `trusted.overlay.opaque`. What needs the layers below to
+    /// be decided goes into [`Notes`].
+    Overlay,
+    /// The tree holds the layers below already, and whiteouts remove from it.
+    Remove,
+}
+
+/// One layer on its way into a tree.
+#[derive(Debug)]
+pub struct Layer<'a> {
+    root: &'a Root,
+    whiteouts: Whiteouts,
+    codec: Codec,
+    algorithm: Algorithm,
+    limits: Limits,
+}
+
+/// A layer that was unpacked to its end.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Unpacked {
+    /// Digest of the inflated bytes, to be compared with the image configuration's.
+    pub diff_id: Digest,
+    /// Inflated bytes.
+    pub bytes: u64,
+    /// Entries, whiteouts included.
+    pub entries: u64,
+    /// Attributes in the `user` namespace that the file system cannot hold, and did not get.
+    pub dropped_xattrs: u64,
+    /// What the tree alone cannot tell.
+    pub notes: Notes,
+}
+
+impl<'a> Layer<'a> {
+    /// A layer for this root: overlay whiteouts, no compression, SHA-256 and default limits, unless
+    /// told otherwise.
+    pub fn new(root: &'a Root) -> Self {
+        Layer {
+            root,
+            whiteouts: Whiteouts::Overlay,
+            codec: Codec::Plain,
+            algorithm: Algorithm::Sha256,
+            limits: Limits::default(),
+        }
+    }
+
+    /// Sets the form of whiteouts.
+    pub fn whiteouts(mut self, whiteouts: Whiteouts) -> Self {
+        self.whiteouts = whiteouts;
+        self
+    }
+
+    /// Sets the compression.
+    pub fn codec(mut self, codec: Codec) -> Self {
+        self.codec = codec;
+        self
+    }
+
+    /// Sets the algorithm of the diff_id.
+    pub fn algorithm(mut self, algorithm: Algorithm) -> Self {
+        self.algorithm = algorithm;
+        self
+    }
+
+    /// Sets the limits.
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// Unpacks the layer, blocking until `reader` has ended: it is read to its very end even where
+    /// the archive ends before.
+    ///
+    /// # Errors
+    /// The tree is then incomplete and must be thrown away.
+    pub fn unpack(self, reader: impl Read) -> Result<Unpacked, Error> {
+        let Layer {
+            root,
+            whiteouts,
+            codec,
+            algorithm,
+            limits,
+        } = self;
+        let outcome = pipeline::run(reader, codec, &limits, algorithm, |input| {
+            Extractor::new(root, whiteouts, &limits)?.extract(input)
+        })?;
+        let (diff_id, bytes) = (outcome.digest, outcome.bytes);
+        let done = outcome.value;
+        Ok(Unpacked {
+            diff_id,
+            bytes,
+            entries: done.entries,
+            dropped_xattrs: done.dropped_xattrs,
+            notes: done.notes,
+        })
+    }
+}
