@@ -4,6 +4,8 @@
 use std::fs::File;
 use std::io::{self, Read as _, Seek as _, SeekFrom};
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -35,6 +37,7 @@ pub(super) struct Answer {
     end: End,
     pace: Option<(usize, Duration)>,
     pause: Option<Pin<Box<Sleep>>>,
+    cut: Arc<AtomicBool>,
 }
 
 impl Answer {
@@ -45,7 +48,14 @@ impl Answer {
             end: End::Proper,
             pace: None,
             pause: None,
+            cut: Arc::default(),
         }
+    }
+
+    /// What a broken end sets, so that the connection ends once all before it was sent.
+    pub(super) fn cutting(mut self, cut: Arc<AtomicBool>) -> Self {
+        self.cut = cut;
+        self
     }
 
     pub(super) fn file(mut file: File, start: u64, length: u64) -> io::Result<Self> {
@@ -130,7 +140,11 @@ impl Body for Answer {
             Ok(piece) if !piece.is_empty() => Poll::Ready(Some(Ok(Frame::data(piece)))),
             Ok(_) => match self.end {
                 End::Proper => Poll::Ready(None),
-                End::Broken => Poll::Ready(Some(Err(io::Error::other("cut as the test asked")))),
+                // An error here would throw away what is buffered; see `wire`.
+                End::Broken => {
+                    self.cut.store(true, Ordering::Relaxed);
+                    Poll::Pending
+                }
                 End::Never => Poll::Pending,
             },
         }

@@ -19,6 +19,7 @@ mod raw;
 mod serve;
 mod state;
 mod tls;
+mod wire;
 
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;

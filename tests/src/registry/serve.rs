@@ -3,6 +3,7 @@
 
 use std::fs::File;
 use std::net::TcpListener;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
@@ -18,6 +19,7 @@ use tokio_rustls::TlsAcceptor;
 use super::body::{Answer, End};
 use super::fault::Effect;
 use super::state::{Content, Request, State};
+use super::wire::Wire;
 
 type Incoming = hyper::Request<hyper::body::Incoming>;
 
@@ -64,8 +66,13 @@ pub(super) fn run(
 }
 
 async fn connection(socket: impl AsyncRead + AsyncWrite + Unpin, state: Arc<Mutex<State>>) {
+    let cut = Arc::new(AtomicBool::new(false));
+    let socket = Wire {
+        socket,
+        cut: Arc::clone(&cut),
+    };
     let service = service_fn(|request: Incoming| {
-        let response = answer(&mut lock(&state), &request);
+        let response = answer(&mut lock(&state), &request).map(|body| body.cutting(Arc::clone(&cut)));
         async move { Ok::<_, std::convert::Infallible>(response) }
     });
     // Errors here are clients that left and faults that were asked for.
