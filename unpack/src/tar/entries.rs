@@ -345,7 +345,8 @@ fn non_empty(target: Vec<u8>) -> Result<Vec<u8>, Error> {
     Ok(target)
 }
 
-/// Bytes from `size` to the next whole block.
+/// Bytes from `size` to the next whole block, whose size is a power of two.
 fn padding(size: u64) -> u64 {
-    (BLOCK as u64).wrapping_sub(size % BLOCK as u64) % BLOCK as u64
+    const MASK: u64 = BLOCK as u64 - 1;
+    size.wrapping_neg() & MASK
 }

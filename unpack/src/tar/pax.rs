@@ -39,7 +39,7 @@ impl Records {
             if bytes.iter().all(|b| *b == 0) {
                 break;
             }
-            let (key, value, rest) = record(bytes)?;
+            let Record { key, value, rest } = record(bytes)?;
             self.set(key, value, limits)?;
             bytes = rest;
         }
@@ -107,8 +107,14 @@ impl Sparse {
     }
 }
 
+struct Record<'a> {
+    key: &'a [u8],
+    value: &'a [u8],
+    rest: &'a [u8],
+}
+
 /// The first record of `LENGTH KEY=VALUE\n`, and what follows it. A value may hold any byte.
-fn record(bytes: &[u8]) -> Result<(&[u8], &[u8], &[u8]), Error> {
+fn record(bytes: &[u8]) -> Result<Record<'_>, Error> {
     let bad = Error::archive("a PAX record does not end where its length says");
     let space = bytes.iter().take(21).position(|b| *b == b' ');
     let Some((digits, _)) = space.and_then(|at| bytes.split_at_checked(at)) else {
@@ -128,7 +134,11 @@ fn record(bytes: &[u8]) -> Result<(&[u8], &[u8], &[u8]), Error> {
         return Err(bad);
     };
     match pair.split_at_checked(equals) {
-        Some((key, value)) if !key.is_empty() => Ok((key, value.get(1..).unwrap_or_default(), rest)),
+        Some((key, value)) if !key.is_empty() => Ok(Record {
+            key,
+            value: value.get(1..).unwrap_or_default(),
+            rest,
+        }),
         _ => Err(bad),
     }
 }
@@ -175,14 +185,14 @@ mod tests {
 
     #[test]
     fn values_may_hold_newlines_and_equal_signs() {
-        let records = read(b"27 SCHILY.xattr.user.a=a\n=b\n9 uid=12\n").expect("two records");
+        let records = read(b"28 SCHILY.xattr.user.a=a\n=b\n9 uid=12\n").expect("two records");
         assert_eq!(records.xattrs, [(b"user.a".to_vec(), b"a\n=b".to_vec())]);
         assert_eq!(records.uid, Some(12));
     }
 
     #[test]
     fn the_last_record_of_a_key_wins_and_an_empty_one_removes_it() {
-        let records = read(b"10 path=a\n10 path=b\n9 path=\n9 uid=12\n8 uid=3\n").expect("records");
+        let records = read(b"10 path=a\n10 path=b\n8 path=\n9 uid=12\n8 uid=3\n").expect("records");
         assert_eq!((records.path, records.uid), (None, Some(3)));
     }
 
@@ -190,7 +200,6 @@ mod tests {
     fn bad_records_are_refused() {
         for bytes in [
             &b"12 path=a\n"[..],
-            b"9 path=a\n",
             b"10 path a\n",
             b"x path=a\n",
             b"path=a\n",

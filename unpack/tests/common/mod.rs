@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: Apache-2.0
+#![allow(dead_code, unreachable_pub, missing_docs)]
+
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+use fixture::{Dialect, Image};
+use tempfile::TempDir;
+use unpack::{Error, Layer, Limits, Root, Unpacked, Whiteouts};
+
+/// A folder with a canary beside the root, to be looked at after every attack.
+pub struct Place {
+    dir: TempDir,
+}
+
+impl Place {
+    pub fn new() -> Self {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        std::fs::create_dir(dir.path().join("outside")).expect("outside");
+        std::fs::write(dir.path().join("outside/canary"), "untouched").expect("canary");
+        Place { dir }
+    }
+
+    pub fn outside(&self) -> PathBuf {
+        self.dir.path().join("outside")
+    }
+
+    pub fn root(&self) -> PathBuf {
+        self.dir.path().join("root")
+    }
+
+    /// Unpacks one tar into the root, which is made when it is not there.
+    pub fn unpack(&self, tar: &[u8], whiteouts: Whiteouts, limits: Limits) -> Result<Unpacked, Error> {
+        let path = self.root();
+        let root = if path.exists() {
+            Root::open(&path)
+        } else {
+            Root::create(&path)
+        }?;
+        Layer::new(&root).whiteouts(whiteouts).limits(limits).unpack(tar)
+    }
+
+    /// What is outside the root, times and all.
+    pub fn listing_outside(&self) -> String {
+        fixture::tree(self.outside())
+    }
+}
+
+/// The layers of a fixture's text, as tars.
+pub fn layers(text: &str, dialect: Dialect) -> Vec<Vec<u8>> {
+    Image::parse(text)
+        .dialect(dialect)
+        .compression(fixture::Compression::None)
+        .build()
+        .layers
+        .iter()
+        .map(|blob| blob.bytes.to_vec())
+        .collect()
+}
+
+pub fn tar(text: &str) -> Vec<u8> {
+    fixture::Layer::parse(text).tar(Dialect::Pax)
+}
+
+/// A tree in few words: `d a`, `f a/b text`, `l a/c -> b`, `c null 1:3`, names in the order of bytes.
+pub fn brief(root: &Path) -> Vec<String> {
+    fn visit(directory: &Path, prefix: &str, out: &mut Vec<String>) {
+        let mut entries: Vec<_> = std::fs::read_dir(directory)
+            .expect("read")
+            .map(|e| e.expect("entry"))
+            .collect();
+        entries.sort_by_key(|e| e.file_name());
+        for entry in entries {
+            let name = format!("{prefix}{}", entry.file_name().as_bytes().escape_ascii());
+            let meta = std::fs::symlink_metadata(entry.path()).expect("metadata");
+            let kind = meta.file_type();
+            out.push(if kind.is_dir() {
+                format!("d {name}")
+            } else if kind.is_file() {
+                let content = std::fs::read(entry.path()).expect("content");
+                format!("f {name} {}", content.escape_ascii())
+                    .trim_end()
+                    .to_owned()
+            } else if kind.is_symlink() {
+                let target = std::fs::read_link(entry.path()).expect("link");
+                format!("l {name} -> {}", target.as_os_str().as_bytes().escape_ascii())
+            } else if kind.is_fifo() {
+                format!("p {name}")
+            } else {
+                let device = meta.rdev();
+                format!("c {name} {}:{}", (device >> 8) & 0xfff, device & 0xff)
+            });
+            if kind.is_dir() {
+                visit(&entry.path(), &format!("{name}/"), out);
+            }
+        }
+    }
+    let mut out = Vec::new();
+    visit(root, "", &mut out);
+    out
+}
+
+/// The lines of a text without their margins.
+pub fn lines(text: &str) -> Vec<&str> {
+    text.lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty())
+        .collect()
+}
