@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::{
-    Digest, MAX_CONFIG, MAX_HISTORY, MAX_ITEMS, MAX_LAYERS, MAX_NAME, MAX_TEXT, Platform,
+    Digest, MAX_CONFIG, MAX_FEATURES, MAX_HISTORY, MAX_ITEMS, MAX_LAYERS, MAX_NAME, MAX_TEXT, Platform,
     error::{Error, ErrorKind},
     fields::{self, Fields},
     json,
@@ -191,7 +191,7 @@ impl ImageConfig {
             architecture: required_name(&mut fields, "architecture")?,
             os: required_name(&mut fields, "os")?,
             os_version: fields.text("os.version", MAX_NAME)?,
-            os_features: fields.texts("os.features", MAX_ITEMS, MAX_NAME)?,
+            os_features: fields.texts("os.features", MAX_FEATURES, MAX_NAME)?,
             variant: fields.text("variant", MAX_NAME)?,
             config: fields.object("config", RunConfig::read)?.unwrap_or_default(),
             rootfs: RootFs::read(fields.required("rootfs")?, &path.key("rootfs"))?,

@@ -43,7 +43,7 @@ pub enum ErrorKind {
 }
 
 /// How much of a hostile value an error repeats, in characters.
-const SHOWN: usize = 96;
+const SHOWN: usize = 200;
 
 impl Error {
     pub(crate) fn new(kind: ErrorKind, what: impl Into<String>) -> Self {

@@ -85,6 +85,9 @@ impl Index {
                 .map_or("unnamed".to_owned(), Platform::to_string)
         };
         let offered: Vec<String> = images().map(name).collect();
+        if offered.is_empty() {
+            return Err(Error::new(ErrorKind::NotFound, "index holds no image"));
+        }
         let what = format!("no image for {platform}, only for");
         Err(Error::new(ErrorKind::NotFound, what).value(offered.join(", ")))
     }

@@ -22,6 +22,8 @@ pub const MAX_SIZE: u64 = i64::MAX as u64;
 pub const MAX_HISTORY: usize = 4 * MAX_LAYERS;
 /// Items of one list or map inside a config: environment, arguments, labels, ports, volumes.
 pub const MAX_ITEMS: usize = 4096;
+/// Features of one platform (`os.features`). Known ones can be counted on one hand.
+pub const MAX_FEATURES: usize = 64;
 /// Bytes of one text inside a config that reaches a process: the kernel's limit for one
 /// argument or environment string (32 pages of 4 KiB).
 pub const MAX_TEXT: usize = 128 << 10;

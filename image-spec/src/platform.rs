@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::{
-    MAX_NAME,
+    MAX_FEATURES, MAX_NAME,
     error::{Error, ErrorKind},
     fields::{self, Fields},
     path::Path,
@@ -35,8 +35,6 @@ pub struct Platform {
 }
 
 const KNOWN: [&str; 5] = ["architecture", "os", "os.version", "os.features", "variant"];
-/// Features of one platform; known ones can be counted on one hand.
-const MAX_FEATURES: usize = 64;
 
 impl Platform {
     /// A platform without variant.
