@@ -174,6 +174,7 @@ fn map(text: &[u8], limits: &Limits) -> Result<Vec<Piece>, Error> {
 }
 
 #[cfg(test)]
+#[allow(clippy::expect_used)]
 mod tests {
     use super::*;
 
