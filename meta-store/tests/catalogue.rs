@@ -1,0 +1,168 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The database file: made, migrated, and refused untouched when it is not ours to use.
+
+mod common;
+
+use std::fs;
+use std::path::Path;
+
+use common::{chain, id, image, publish, tamper};
+use meta_store::{Error, ErrorKind, Store};
+use rusqlite::Connection;
+use tempfile::tempdir;
+
+fn refusal(work_dir: &Path) -> Error {
+    let before = fs::read(work_dir.join("catalogue.db")).unwrap();
+    let error = Store::open(work_dir).unwrap_err();
+    assert_eq!(
+        fs::read(work_dir.join("catalogue.db")).unwrap(),
+        before,
+        "the file must stay as it is"
+    );
+    assert!(error.to_string().ends_with("catalogue.db`"), "{error}");
+    assert!(error.hint().is_some());
+    error
+}
+
+/// A work directory with one image, closed.
+fn filled(work_dir: &Path) {
+    let store = Store::open(work_dir).unwrap();
+    publish(&store, "a");
+    store.put_image(&image("x", &["a"])).unwrap();
+}
+
+#[test]
+fn catalogue_of_schema_1_is_opened_and_read() {
+    let dir = tempdir().unwrap();
+    let work_dir = dir.path().join("store");
+    drop(Store::open(&work_dir).unwrap());
+    fs::remove_file(work_dir.join("catalogue.db")).unwrap();
+    Connection::open(work_dir.join("catalogue.db"))
+        .unwrap()
+        .execute_batch(include_str!("v1.sql"))
+        .unwrap();
+    for text in ["lower", "upper"] {
+        fs::create_dir_all(work_dir.join(format!("layers/sha256-{}/tree", id(text).hex()))).unwrap();
+    }
+    let store = Store::open(&work_dir).unwrap();
+    let image = store.image("docker.io/library/busybox:latest").unwrap().unwrap();
+    assert_eq!(
+        (image.top.as_slice(), image.manifest.as_slice()),
+        (&b"the index"[..], &b"the manifest"[..])
+    );
+    assert_eq!(
+        (image.size, image.created, image.last_used),
+        (4096, 1790000002, 1790000003)
+    );
+    let layer = store.layer(&id("lower")).unwrap().unwrap();
+    assert_eq!(
+        (layer.bytes, layer.entries, layer.notes.as_slice()),
+        (10240, 3, &[1][..])
+    );
+    let mount = store.mount_of(Path::new("/run/bundle")).unwrap().unwrap();
+    assert_eq!(mount.layers, [id("lower"), id("upper")]);
+    assert!(store.remove_image(&image.name).unwrap().found);
+    assert!(store.end_mount(Path::new("/run/bundle")).unwrap());
+    assert_eq!(store.layer(&id("lower")).unwrap(), None);
+}
+
+#[test]
+fn newer_schema_is_refused_untouched() {
+    let dir = tempdir().unwrap();
+    filled(dir.path());
+    tamper(dir.path(), "PRAGMA user_version = 4711");
+    let error = refusal(dir.path());
+    assert_eq!(error.kind(), ErrorKind::Newer);
+    assert!(chain(&error).ends_with("schema 4711"), "{}", chain(&error));
+}
+
+#[test]
+fn file_that_is_no_sound_catalogue_is_refused_untouched() {
+    type Harm = fn(&Path);
+    let table: [(&str, Harm); 9] = [
+        ("text", |db| {
+            fs::write(
+                db,
+                "this is no database, but it is long enough to look like one".repeat(99),
+            )
+            .unwrap()
+        }),
+        ("zeros", |db| fs::write(db, vec![0; 8192]).unwrap()),
+        ("cut to nothing", |db| fs::write(db, "").unwrap()),
+        ("cut in half", |db| {
+            let bytes = fs::read(db).unwrap();
+            fs::write(db, &bytes[..bytes.len() / 2]).unwrap();
+        }),
+        ("a page overwritten", |db| {
+            let mut bytes = fs::read(db).unwrap();
+            bytes[4096..8192].fill(0x5a);
+            fs::write(db, bytes).unwrap();
+        }),
+        ("another program's", |db| {
+            fs::remove_file(db).unwrap();
+            Connection::open(db)
+                .unwrap()
+                .execute_batch("CREATE TABLE notes (text)")
+                .unwrap();
+        }),
+        ("a table missing", |db| {
+            Connection::open(db)
+                .unwrap()
+                .execute_batch("DROP TABLE image_layers")
+                .unwrap();
+        }),
+        ("a trigger added", |db| {
+            let sql = "CREATE TRIGGER t AFTER INSERT ON layers BEGIN UPDATE images SET size = 0; END";
+            Connection::open(db).unwrap().execute_batch(sql).unwrap();
+        }),
+        ("a view in a table's place", |db| {
+            let sql = "ALTER TABLE images RENAME TO hidden; CREATE VIEW images AS SELECT * FROM hidden";
+            Connection::open(db).unwrap().execute_batch(sql).unwrap();
+        }),
+    ];
+    for (name, harm) in table {
+        let dir = tempdir().unwrap();
+        filled(dir.path());
+        harm(&dir.path().join("catalogue.db"));
+        let error = refusal(dir.path());
+        assert_eq!(error.kind(), ErrorKind::Corrupt, "{name}: {}", chain(&error));
+        assert!(error.hint().unwrap().contains("catalogue.db"), "{name}");
+    }
+}
+
+#[test]
+fn hint_for_a_damaged_catalogue_works() {
+    let dir = tempdir().unwrap();
+    filled(dir.path());
+    fs::write(dir.path().join("catalogue.db"), "damaged").unwrap();
+    assert_eq!(refusal(dir.path()).kind(), ErrorKind::Corrupt);
+    fs::rename(dir.path().join("catalogue.db"), dir.path().join("old.db")).unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    assert_eq!(store.images().unwrap(), []);
+    assert_eq!(
+        common::list(dir.path(), "layers"),
+        [""; 0],
+        "layers without a record are removed"
+    );
+}
+
+#[test]
+fn link_for_a_catalogue_is_refused() {
+    let dir = tempdir().unwrap();
+    let (one, two) = (dir.path().join("one"), dir.path().join("two"));
+    filled(&one);
+    drop(Store::open(&two).unwrap());
+    fs::remove_file(two.join("catalogue.db")).unwrap();
+    std::os::unix::fs::symlink(one.join("catalogue.db"), two.join("catalogue.db")).unwrap();
+    let error = Store::open(&two).unwrap_err();
+    assert!(error.to_string().ends_with("two/catalogue.db`"), "{error}");
+}
+
+#[test]
+fn store_is_shared_between_threads() {
+    fn shared<T: Send + Sync>() {}
+    shared::<Store>();
+    shared::<meta_store::Stage>();
+    shared::<meta_store::Lease>();
+    shared::<meta_store::Claim>();
+}
