@@ -51,58 +51,59 @@ impl Document {
     ///   or digest algorithm.
     /// * `Syntax`, `Missing`, `Type`, `Value`: anything else the specifications forbid.
     pub fn parse(bytes: &[u8], content_type: Option<&MediaType>) -> Result<Self, Error> {
-        let path = &Path::Root;
-        let mut header = Fields::open(json::parse(bytes, MAX_MANIFEST)?, path, &KNOWN)?;
+        let mut header = Fields::open(json::parse(bytes, MAX_MANIFEST)?, &Path::Root, &KNOWN)?;
         let media_type: Option<MediaType> = header.parse("mediaType")?;
-        refuse_by_name(media_type.as_ref().or(content_type))?;
-        let version = fields::number(
-            header.required("schemaVersion")?,
-            &path.key("schemaVersion"),
-            u64::MAX,
-        )?;
+        let name = media_type.as_ref().or(content_type);
+        refuse_by_name(name)?;
         let is_index = header.has("manifests");
         let is_manifest = header.has("layers") || header.has("config");
-        if header.has("fsLayers") && (is_index || is_manifest) || is_index && is_manifest {
-            return Err(Error::new(
+        if is_index && is_manifest {
+            return Err(header.error(
                 ErrorKind::Ambiguous,
-                "document is of two kinds at once",
+                "manifests",
+                "list of an index in a manifest",
             ));
         }
-        if version == 1 {
-            return Err(Error::unsupported("Docker schema 1 manifest"));
+        if header.has("fsLayers") && (is_index || is_manifest) {
+            return Err(header.error(ErrorKind::Ambiguous, "fsLayers", "list of schema 1 in schema 2"));
         }
-        if version != SCHEMA_VERSION {
-            return Err(Error::unsupported(format!("schema version {version}")));
-        }
+        check_version(&mut header)?;
         if let (Some(own), Some(told)) = (&media_type, content_type)
             && own != told
         {
             let what = format!("media type is not the `{told}` it was sent as");
             return Err(header.error(ErrorKind::Mismatch, "mediaType", what).value(own));
         }
-        match (media_type.as_ref().or(content_type), is_index, is_manifest) {
-            (Some(MediaType::Index(_)) | None, true, _) => Ok(Self::Index(Index::read(header, media_type)?)),
-            (Some(MediaType::Manifest(_)) | None, _, true) => {
-                Ok(Self::Manifest(Manifest::read(header, media_type)?))
-            }
-            (Some(named), false, false) if named.is_document() => {
-                let list = if matches!(named, MediaType::Index(_)) {
-                    "manifests"
-                } else {
-                    "layers"
-                };
-                Err(header.error(ErrorKind::Missing, list, "missing field"))
+        match (name, is_index, is_manifest) {
+            (None | Some(MediaType::Index(_)), true, _) => Index::read(header, media_type).map(Self::Index),
+            (None | Some(MediaType::Manifest(_)), _, true) => {
+                Manifest::read(header, media_type).map(Self::Manifest)
             }
             (None, ..) => Err(Error::new(ErrorKind::Missing, "neither an index nor a manifest")),
-            (Some(named), ..) => {
+            (Some(MediaType::Index(_)), false, false) => {
+                Err(header.error(ErrorKind::Missing, "manifests", "missing field"))
+            }
+            (Some(MediaType::Manifest(_)), false, false) => {
+                Err(header.error(ErrorKind::Missing, "config", "missing field"))
+            }
+            (Some(name), ..) => {
                 let what = if is_index {
                     "index is called"
                 } else {
                     "document is called"
                 };
-                Err(header.error(ErrorKind::Mismatch, "mediaType", what).value(named))
+                Err(header.error(ErrorKind::Mismatch, "mediaType", what).value(name))
             }
         }
+    }
+}
+
+fn check_version(header: &mut Fields<'_>) -> Result<(), Error> {
+    let place = Path::Root.key("schemaVersion");
+    match fields::number(header.required("schemaVersion")?, &place, u64::MAX)? {
+        SCHEMA_VERSION => Ok(()),
+        1 => Err(Error::unsupported("Docker schema 1 manifest")),
+        other => Err(Error::unsupported(format!("schema version {other}")).at(&place)),
     }
 }
 

@@ -106,7 +106,13 @@ impl fmt::Debug for Error {
 impl std::error::Error for Error {}
 
 fn shorten(text: &str) -> String {
-    let mut out: String = text.chars().take(SHOWN).flat_map(char::escape_debug).collect();
+    let mut out = String::new();
+    for char in text.chars().take(SHOWN) {
+        match char {
+            '\'' | '"' => out.push(char),
+            other => out.extend(other.escape_debug()),
+        }
+    }
     if text.chars().nth(SHOWN).is_some() {
         out.push('…');
     }

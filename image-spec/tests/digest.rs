@@ -5,8 +5,16 @@ use image_spec::{Algorithm, Digest, ErrorKind, Hasher};
 
 /// FIPS 180 examples: the empty text and `abc`.
 const KNOWN: [(Algorithm, &str, &str); 6] = [
-    (Algorithm::Sha256, "", "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"),
-    (Algorithm::Sha256, "abc", "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"),
+    (
+        Algorithm::Sha256,
+        "",
+        "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
+    ),
+    (
+        Algorithm::Sha256,
+        "abc",
+        "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad",
+    ),
     (
         Algorithm::Sha384,
         "",
@@ -39,7 +47,10 @@ fn the_published_examples_hold() {
         assert_eq!(digest.to_string(), written);
         assert_eq!(written.parse::<Digest>().unwrap(), digest);
         assert_eq!(serde_json::to_string(&digest).unwrap(), format!("\"{written}\""));
-        assert_eq!(serde_json::from_str::<Digest>(&format!("\"{written}\"")).unwrap(), digest);
+        assert_eq!(
+            serde_json::from_str::<Digest>(&format!("\"{written}\"")).unwrap(),
+            digest
+        );
         assert_eq!(algorithm.as_str().parse::<Algorithm>().unwrap(), algorithm);
     }
     assert_eq!(Digest::sha256(b"").short(), "sha256:e3b0c44298fc");
@@ -100,8 +111,18 @@ fn one_text_for_one_digest() {
 #[test]
 fn another_algorithm_is_well_formed_but_unsupported() {
     let hex = KNOWN[0].2;
-    for algorithm in ["blake3", "md5", "sha1", "sha256+b64", "sha256.foo-bar", "multihash_base58"] {
+    for algorithm in [
+        "blake3",
+        "md5",
+        "sha1",
+        "sha256+b64",
+        "sha256.foo-bar",
+        "multihash_base58",
+    ] {
         let error = format!("{algorithm}:{hex}").parse::<Digest>().unwrap_err();
-        assert_eq!(*error.kind(), ErrorKind::Unsupported(format!("digest algorithm `{algorithm}`")));
+        assert_eq!(
+            *error.kind(),
+            ErrorKind::Unsupported(format!("digest algorithm `{algorithm}`"))
+        );
     }
 }

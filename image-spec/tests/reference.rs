@@ -25,7 +25,10 @@ fn short_and_long_forms_have_one_canonical_form() {
         ("docker.io/user/app", "docker.io/user/app:latest"),
         ("user/app", "docker.io/user/app:latest"),
         ("user/group/app:v1", "docker.io/user/group/app:v1"),
-        ("registry-1.docker.io/library/busybox", "registry-1.docker.io/library/busybox:latest"),
+        (
+            "registry-1.docker.io/library/busybox",
+            "registry-1.docker.io/library/busybox:latest",
+        ),
         ("docker.io:443/busybox", "docker.io:443/busybox:latest"),
         ("localhost/foo", "localhost/foo:latest"),
         ("localhost:5000/foo", "localhost:5000/foo:latest"),
@@ -41,8 +44,14 @@ fn short_and_long_forms_have_one_canonical_form() {
         ("foo_bar.com:8080", "docker.io/library/foo_bar.com:8080"),
         ("Quay.IO/org/app:V1", "quay.io/org/app:V1"),
         ("Uppercase/lowercase:tag", "Uppercase/lowercase:tag"),
-        ("b.gcr.io/test.example.com/my-app:test.example.com", "b.gcr.io/test.example.com/my-app:test.example.com"),
-        ("xn--n3h.com/myimage:xn--n3h.com", "xn--n3h.com/myimage:xn--n3h.com"),
+        (
+            "b.gcr.io/test.example.com/my-app:test.example.com",
+            "b.gcr.io/test.example.com/my-app:test.example.com",
+        ),
+        (
+            "xn--n3h.com/myimage:xn--n3h.com",
+            "xn--n3h.com/myimage:xn--n3h.com",
+        ),
         ("1.2.3.4/a", "1.2.3.4/a:latest"),
         ("1.2.3.4:5000/a/b", "1.2.3.4:5000/a/b:latest"),
         ("[2001:db8::1]/x", "[2001:db8::1]/x:latest"),
@@ -63,17 +72,37 @@ fn short_and_long_forms_have_one_canonical_form() {
     for (text, canonical) in rows {
         let reference = parse(text).unwrap_or_else(|error| panic!("{text}: {error}"));
         assert_eq!(reference.to_string(), canonical, "{text}");
-        assert_eq!(parse(canonical).unwrap(), reference, "canonical form of {text} is not its own");
+        assert_eq!(
+            parse(canonical).unwrap(),
+            reference,
+            "canonical form of {text} is not its own"
+        );
     }
 }
 
 #[test]
 fn tag_and_digest_stand_together_or_alone() {
     let rows = [
-        (format!("busybox@{D}"), None, format!("docker.io/library/busybox@{D}")),
-        (format!("busybox:1@{D}"), Some("1"), format!("docker.io/library/busybox:1@{D}")),
-        (format!("localhost:5000/a@{D}"), None, format!("localhost:5000/a@{D}")),
-        (format!("[::1]:5000/a:t@{D}"), Some("t"), format!("[::1]:5000/a:t@{D}")),
+        (
+            format!("busybox@{D}"),
+            None,
+            format!("docker.io/library/busybox@{D}"),
+        ),
+        (
+            format!("busybox:1@{D}"),
+            Some("1"),
+            format!("docker.io/library/busybox:1@{D}"),
+        ),
+        (
+            format!("localhost:5000/a@{D}"),
+            None,
+            format!("localhost:5000/a@{D}"),
+        ),
+        (
+            format!("[::1]:5000/a:t@{D}"),
+            Some("t"),
+            format!("[::1]:5000/a:t@{D}"),
+        ),
     ];
     for (text, tag, canonical) in rows {
         let reference = parse(&text).unwrap();
@@ -91,9 +120,15 @@ fn the_parts_are_told_apart() {
     assert_eq!(reference.repository(), "team/app");
     assert_eq!(reference.name(), "localhost:5000/team/app");
     let pinned = parse("busybox").unwrap().with_digest(D.parse().unwrap());
-    assert_eq!(pinned.to_string(), format!("docker.io/library/busybox:latest@{D}"));
+    assert_eq!(
+        pinned.to_string(),
+        format!("docker.io/library/busybox:latest@{D}")
+    );
     assert_eq!(serde_json::to_string(&pinned).unwrap(), format!("\"{pinned}\""));
-    assert_eq!(serde_json::from_str::<Reference>(&format!("\"{pinned}\"")).unwrap(), pinned);
+    assert_eq!(
+        serde_json::from_str::<Reference>(&format!("\"{pinned}\"")).unwrap(),
+        pinned
+    );
 }
 
 #[test]
@@ -199,7 +234,12 @@ fn text_outside_the_grammar_is_refused() {
         let error = parse(text).expect_err(text);
         assert_eq!(*error.kind(), ErrorKind::Syntax, "{text}: {error}");
     }
-    for text in [format!("a@{sha512}"), format!("a@{upper}"), long_digest, format!("@{D}")] {
+    for text in [
+        format!("a@{sha512}"),
+        format!("a@{upper}"),
+        long_digest,
+        format!("@{D}"),
+    ] {
         assert_eq!(*parse(&text).unwrap_err().kind(), ErrorKind::Syntax, "{text}");
     }
 }
@@ -211,21 +251,33 @@ fn a_bare_id_names_nothing() {
     }
     // With a path, a tag, or one digit less it is a name like any other.
     assert_eq!(parse(&format!("a/{ID}")).unwrap().repository(), format!("a/{ID}"));
-    assert_eq!(parse(&format!("{ID}:1")).unwrap().repository(), format!("library/{ID}"));
-    assert_eq!(parse(&ID[1..]).unwrap().repository(), format!("library/{}", &ID[1..]));
+    assert_eq!(
+        parse(&format!("{ID}:1")).unwrap().repository(),
+        format!("library/{ID}")
+    );
+    assert_eq!(
+        parse(&ID[1..]).unwrap().repository(),
+        format!("library/{}", &ID[1..])
+    );
 }
 
 #[test]
 fn an_unknown_digest_algorithm_is_named() {
     let error = parse(&format!("a@blake3:{ID}")).unwrap_err();
-    assert_eq!(*error.kind(), ErrorKind::Unsupported("digest algorithm `blake3`".into()));
+    assert_eq!(
+        *error.kind(),
+        ErrorKind::Unsupported("digest algorithm `blake3`".into())
+    );
     assert_eq!(error.to_string(), "not supported: digest algorithm `blake3`");
 }
 
 #[test]
 fn lengths_end_where_the_rules_say() {
     assert!(parse(&format!("a:{}", "t".repeat(128))).is_ok());
-    assert_eq!(*parse(&format!("a:{}", "t".repeat(129))).unwrap_err().kind(), ErrorKind::Syntax);
+    assert_eq!(
+        *parse(&format!("a:{}", "t".repeat(129))).unwrap_err().kind(),
+        ErrorKind::Syntax
+    );
 
     let fits = [
         format!("{}a", "a/".repeat(127)),
@@ -244,6 +296,11 @@ fn lengths_end_where_the_rules_say() {
         "a".repeat(1 << 20),
     ];
     for text in over {
-        assert_eq!(*parse(&text).unwrap_err().kind(), ErrorKind::Limit, "{} bytes", text.len());
+        assert_eq!(
+            *parse(&text).unwrap_err().kind(),
+            ErrorKind::Limit,
+            "{} bytes",
+            text.len()
+        );
     }
 }
