@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What has to hold before a change goes in.
+
+use anyhow::Result;
+
+use crate::{sh, test, tidy};
+
+pub(crate) fn run() -> Result<()> {
+    step("fmt");
+    sh::run(&mut sh::cargo(["fmt", "--all", "--check"]))?;
+    step("clippy");
+    sh::run(&mut sh::cargo([
+        "clippy",
+        "--workspace",
+        "--all-targets",
+        "--",
+        "--deny",
+        "warnings",
+    ]))?;
+    step("tidy");
+    tidy::run()?;
+    step("doc");
+    let mut doc = sh::cargo(["doc", "--workspace", "--no-deps"]);
+    sh::run(doc.env("RUSTDOCFLAGS", "--deny warnings"))?;
+    step("test");
+    test::run(&[])
+}
+
+fn step(name: &str) {
+    println!("\n== {name}");
+}
