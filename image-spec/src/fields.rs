@@ -46,11 +46,16 @@ impl<'a> Fields<'a> {
     }
 
     pub(crate) fn required(&mut self, key: &str) -> Result<Value, Error> {
-        let missing = || Error::new(ErrorKind::Missing, "missing field").at(&self.path.key(key));
-        self.map
-            .remove(key)
-            .filter(|value| !value.is_null())
-            .ok_or_else(missing)
+        self.demand(key)?;
+        Ok(self.map.remove(key).unwrap_or_default())
+    }
+
+    /// Refuses an object without `key`, and one that holds `null` under it.
+    pub(crate) fn demand(&self, key: &str) -> Result<(), Error> {
+        match self.map.get(key) {
+            None | Some(Value::Null) => Err(self.error(ErrorKind::Missing, key, "missing field")),
+            Some(_) => Ok(()),
+        }
     }
 
     pub(crate) fn text(&mut self, key: &str, max: usize) -> Result<Option<String>, Error> {

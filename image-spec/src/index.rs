@@ -93,9 +93,7 @@ impl Index {
     }
 
     pub(crate) fn read(mut fields: Fields<'_>, media_type: Option<MediaType>) -> Result<Self, Error> {
-        if !fields.has("manifests") {
-            return Err(fields.error(ErrorKind::Missing, "manifests", "missing field"));
-        }
+        fields.demand("manifests")?;
         Ok(Self {
             media_type,
             artifact_type: fields

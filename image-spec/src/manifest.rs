@@ -78,9 +78,7 @@ impl Manifest {
 
     pub(crate) fn read(mut fields: Fields<'_>, media_type: Option<MediaType>) -> Result<Self, Error> {
         let config = Descriptor::read(fields.required("config")?, &Path::Root.key("config"))?;
-        if !fields.has("layers") {
-            return Err(fields.error(ErrorKind::Missing, "layers", "missing field"));
-        }
+        fields.demand("layers")?;
         Ok(Self {
             media_type,
             artifact_type: fields
