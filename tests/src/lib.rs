@@ -33,6 +33,7 @@ mod layout;
 mod lie;
 mod packing;
 pub mod registry;
+mod run;
 mod text;
 mod tree;
 
@@ -45,6 +46,7 @@ pub use layout::{write_archive, write_layout};
 pub use lie::Lie;
 pub use packing::Compression;
 pub use registry::{Effect, Fault, RawServer, Registry};
+pub use run::crun;
 pub use tree::{Listing, tree};
 
 /// The digest of `bytes` as `sha256:<hex>`.
