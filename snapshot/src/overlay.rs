@@ -1,0 +1,215 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The kernel's overlay file system.
+mod kernel;
+
+use std::ffi::CStr;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+
+use nix::errno::Errno;
+use nix::mount::{MntFlags, umount2};
+use nix::sys::stat::{Mode, mkdirat};
+use nix::sys::statfs::{OVERLAYFS_SUPER_MAGIC, fstatfs};
+
+use crate::dir::{self, DIRECTORY, beneath, open_dir, require_empty};
+use crate::error::Context;
+use crate::seam::Seam;
+use crate::snapshotter::{Layer, Mounted, Snapshotter};
+use crate::stack::Stack;
+use crate::{Error, ErrorKind, remove};
+
+use kernel::Way;
+
+/// OVL_MAX_STACK: how many lower layers the kernel stacks.
+const MAX_LAYERS: usize = 500;
+
+const UPPER: &CStr = c"upper";
+const WORK: &CStr = c"work";
+const SEAM: &CStr = c"seam";
+
+/// Stacks the layers' trees by overlayfs; nothing is copied.
+///
+/// Layers, `state` and the writable directory in it are handed to the kernel by handle, so paths may
+/// have any length, and up to 500 layers mount. The trees are never written to.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Overlay;
+
+impl Snapshotter for Overlay {
+    fn name(&self) -> &'static str {
+        "overlay"
+    }
+
+    fn mount(&self, layers: &[Layer], state: &Path, target: &Path) -> Result<Mounted, Error> {
+        self.mount_by(Way::ALL, layers, state, target)
+    }
+
+    fn unmount(&self, state: &Path, target: &Path) -> Result<(), Error> {
+        detach(target)?;
+        match open_dir(state) {
+            Ok(state_dir) => clear(&state_dir).at("remove content of", state),
+            Err(_) if !state.exists() => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn usage(&self, state: &Path) -> Result<u64, Error> {
+        let upper =
+            beneath(open_dir(state)?, UPPER.to_bytes(), DIRECTORY).at("open upper directory in", state)?;
+        dir::usage(&upper).at("measure", state)
+    }
+}
+
+impl Overlay {
+    fn mount_by(
+        &self,
+        ways: &[Way],
+        layers: &[Layer],
+        state: &Path,
+        target: &Path,
+    ) -> Result<Mounted, Error> {
+        let target_dir = open_dir(target)?;
+        require_empty(&target_dir, target)?;
+        let state_dir = open_dir(state)?;
+        require_empty(&state_dir, state)?;
+        match assemble(ways, layers, &state_dir, &target_dir) {
+            Ok(()) => {
+                tracing::debug!(layers = layers.len(), target = %target.display(), "mounted by overlay");
+                Ok(Mounted {
+                    snapshotter: self.name(),
+                    target: target.to_owned(),
+                })
+            }
+            Err(error) => {
+                if let Err(left) = clear(&state_dir) {
+                    tracing::warn!(state = %state.display(), "cannot clean up after a failed mount: {left}");
+                }
+                Err(error)
+            }
+        }
+    }
+}
+
+fn assemble(ways: &[Way], layers: &[Layer], state: &OwnedFd, target: &OwnedFd) -> Result<(), Error> {
+    let stack = Stack::open(layers)?;
+    let live = stack
+        .dir(b"", stack.len())?
+        .map(|root| root.live.clone())
+        .unwrap_or_default();
+    let seam = Seam::plan(&stack)?;
+    // The kernel wants a lower layer even where the image has none.
+    let with_seam = seam.is_needed() || live.is_empty();
+    let count = live.len() + usize::from(with_seam);
+    if count > MAX_LAYERS {
+        let what = format!("overlay stacks at most {MAX_LAYERS} layers, this image needs: {count}");
+        return Err(Error::new(ErrorKind::TooManyLayers, what));
+    }
+
+    let upper = make(state, UPPER)?;
+    let work = make(state, WORK)?;
+    let mut lower = Vec::with_capacity(count);
+    let seam_dir = with_seam.then(|| make(state, SEAM)).transpose()?;
+    if let Some(dir) = &seam_dir {
+        seam.write(&stack, dir)?;
+        lower.push(dir.as_fd());
+    }
+    lower.extend(live.iter().map(|&layer| stack.root(layer).as_fd()));
+    // The writable directory's root is the root of the merged tree.
+    stack
+        .root_meta()?
+        .apply(&upper)
+        .at("set metadata of root directory", "upper")?;
+    kernel::mount(ways, &lower, upper.as_fd(), work.as_fd(), target.as_fd())
+}
+
+fn make(state: &OwnedFd, name: &CStr) -> Result<OwnedFd, Error> {
+    mkdirat(state, name, Mode::S_IRWXU)
+        .and_then(|()| beneath(state, name.to_bytes(), DIRECTORY))
+        .at("make directory", name.to_string_lossy().as_ref())
+}
+
+/// Removes what a mount keeps in its state directory.
+fn clear(state: &OwnedFd) -> nix::Result<()> {
+    [UPPER, WORK, SEAM]
+        .into_iter()
+        .try_for_each(|name| remove::name(state, name))
+}
+
+/// Unmounts an overlay; anything else at `target` is not ours and stays.
+fn detach(target: &Path) -> Result<(), Error> {
+    let dir = match open_dir(target) {
+        Ok(dir) => dir,
+        Err(_) if target.symlink_metadata().is_err() => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    if fstatfs(&dir)
+        .at("ask for the file system of", target)?
+        .filesystem_type()
+        != OVERLAYFS_SUPER_MAGIC
+    {
+        return Ok(());
+    }
+    drop(dir);
+    match umount2(target, MntFlags::UMOUNT_NOFOLLOW) {
+        // In use: gone for everyone who comes later, and for the users once they leave.
+        Err(Errno::EBUSY) => umount2(target, MntFlags::UMOUNT_NOFOLLOW | MntFlags::MNT_DETACH),
+        // Not a mount point, only a directory of some overlay.
+        Err(Errno::EINVAL | Errno::ENOENT) => Ok(()),
+        other => other,
+    }
+    .at("unmount", target)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::quoted;
+
+    /// Each way of talking to the kernel, alone, must give a mount, so that old kernels are covered.
+    #[test]
+    fn every_way_mounts() {
+        if !nix::unistd::geteuid().is_root() {
+            #[allow(clippy::print_stderr)]
+            {
+                eprintln!("SKIPPED: mounting needs root");
+            }
+            return;
+        }
+        for &way in Way::ALL {
+            let temp = tempfile::tempdir().expect("temporary directory");
+            let path = |name: &str| temp.path().join(name);
+            let layers = ["bottom", "top"].map(|name| {
+                std::fs::create_dir(path(name)).expect("layer");
+                std::fs::write(path(name).join(name), name).expect("file");
+                Layer {
+                    tree: path(name),
+                    ..Layer::default()
+                }
+            });
+            for name in ["state", "target"] {
+                std::fs::create_dir(path(name)).expect("directory");
+            }
+            let mounted = Overlay.mount_by(&[way], &layers, &path("state"), &path("target"));
+            mounted
+                .unwrap_or_else(|error| panic!("{way:?}: {error}: {:?}", std::error::Error::source(&error)));
+            for name in ["bottom", "top"] {
+                assert_eq!(
+                    std::fs::read_to_string(path("target").join(name)).expect("read"),
+                    name,
+                    "{way:?}"
+                );
+            }
+            std::fs::write(path("target").join("bottom"), "changed").expect("write");
+            assert_eq!(
+                std::fs::read_to_string(path("bottom/bottom")).expect("read"),
+                "bottom",
+                "{way:?}"
+            );
+            Overlay.unmount(&path("state"), &path("target")).expect("unmount");
+            assert!(
+                !path("target").join("top").exists(),
+                "{way:?} {}",
+                quoted(path("target").as_os_str())
+            );
+        }
+    }
+}
