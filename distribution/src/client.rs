@@ -1,0 +1,213 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What all registries of one program share: connections, tokens, trust.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use image_spec::Reference;
+
+use crate::auth::Sessions;
+use crate::authfile::hub;
+use crate::http::{Http, Origin, Trust};
+use crate::{AuthFile, Credential, Error, Registry};
+
+/// Time for each step to a connection: name and TCP together, then TLS.
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Time for which a registry may be silent: before its response, and in the middle of a body.
+pub const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Where Docker Hub's registry really is.
+const HUB_HOST: &str = "registry-1.docker.io";
+
+/// A client of any number of registries. Clones share everything.
+///
+/// It must be used inside a tokio runtime with time and I/O enabled.
+#[derive(Clone, Debug)]
+pub struct Client {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) http: Http,
+    pub(crate) sessions: Sessions,
+    plain: HashSet<Origin>,
+    credentials: BTreeMap<String, Credential>,
+    auth_file: AuthFile,
+    realms: BTreeMap<String, BTreeSet<String>>,
+}
+
+/// Settings of a [`Client`]. Hosts are written as in a reference: `docker.io`, `localhost:5000`,
+/// `[::1]:5000`.
+#[derive(Debug)]
+pub struct ClientBuilder {
+    pems: Vec<Vec<u8>>,
+    system_roots: bool,
+    plain: Vec<String>,
+    credentials: BTreeMap<String, Credential>,
+    auth_file: AuthFile,
+    realms: BTreeMap<String, BTreeSet<String>>,
+    connect: Duration,
+    idle: Duration,
+}
+
+impl Client {
+    /// Begins with the system's certificate authorities, no plain HTTP and no credential.
+    pub fn builder() -> ClientBuilder {
+        ClientBuilder {
+            pems: Vec::new(),
+            system_roots: true,
+            plain: Vec::new(),
+            credentials: BTreeMap::new(),
+            auth_file: AuthFile::default(),
+            realms: BTreeMap::new(),
+            connect: CONNECT_TIMEOUT,
+            idle: IDLE_TIMEOUT,
+        }
+    }
+
+    /// The repository that `reference` names, on its registry. Nothing is asked yet.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`AuthFile::lookup`], and [`Invalid`](crate::ErrorKind::Invalid) for a host that
+    /// no URL can hold.
+    pub fn registry(&self, reference: &Reference) -> Result<Registry, Error> {
+        let (host, repository) = (reference.registry(), reference.repository());
+        let origin = self.origin(host)?;
+        let session = self.shared.sessions.open(&origin, repository, || {
+            match self.shared.credentials.get(&named(host)) {
+                Some(credential) => Ok(Some(credential.clone())),
+                None => self.shared.auth_file.lookup(host, repository),
+            }
+        })?;
+        let realms = self.shared.realms.get(&named(host)).cloned().unwrap_or_default();
+        Ok(Registry::new(
+            Arc::clone(&self.shared),
+            origin,
+            reference.name(),
+            repository.to_owned(),
+            session,
+            realms,
+        ))
+    }
+
+    fn origin(&self, host: &str) -> Result<Origin, Error> {
+        let plain = origin(host, true)?;
+        if self.shared.plain.contains(&plain) {
+            Ok(plain)
+        } else {
+            origin(host, false)
+        }
+    }
+}
+
+impl ClientBuilder {
+    /// Trusts the certificate authorities in this PEM text, too.
+    #[must_use]
+    pub fn ca_pem(mut self, pem: Vec<u8>) -> Self {
+        self.pems.push(pem);
+        self
+    }
+
+    /// Trusts no authority but those given.
+    #[must_use]
+    pub fn without_system_roots(mut self) -> Self {
+        self.system_roots = false;
+        self
+    }
+
+    /// Speaks HTTP without TLS to this host and port, 80 unless written: anybody on the way can
+    /// read the credentials and change whatever is not pulled by digest.
+    #[must_use]
+    pub fn plain_http(mut self, host: &str) -> Self {
+        self.plain.push(host.to_owned());
+        self
+    }
+
+    /// The credential for a registry. It goes before one of the auth file.
+    #[must_use]
+    pub fn credential(mut self, host: &str, credential: Credential) -> Self {
+        self.credentials.insert(named(host), credential);
+        self
+    }
+
+    /// Credentials for whatever registries the file names.
+    #[must_use]
+    pub fn auth_file(mut self, file: AuthFile) -> Self {
+        self.auth_file = file;
+        self
+    }
+
+    /// Lets a registry's token server at `realm_host` see the registry's credential although it is
+    /// in another domain. Servers on the registry's host, under it, or in its domain need no
+    /// mention.
+    #[must_use]
+    pub fn token_server(mut self, host: &str, realm_host: &str) -> Self {
+        self.realms
+            .entry(named(host))
+            .or_default()
+            .insert(realm_host.to_ascii_lowercase());
+        self
+    }
+
+    /// Replaces [`CONNECT_TIMEOUT`].
+    #[must_use]
+    pub fn connect_timeout(mut self, limit: Duration) -> Self {
+        self.connect = limit;
+        self
+    }
+
+    /// Replaces [`IDLE_TIMEOUT`]. There is no limit on the time of a whole blob.
+    #[must_use]
+    pub fn idle_timeout(mut self, limit: Duration) -> Self {
+        self.idle = limit;
+        self
+    }
+
+    /// Reads the certificates. Opens no connection.
+    ///
+    /// # Errors
+    ///
+    /// [`Invalid`](crate::ErrorKind::Invalid) for a text that is no certificate or no host.
+    pub fn build(self) -> Result<Client, Error> {
+        let plain = self
+            .plain
+            .iter()
+            .map(|host| origin(host, true))
+            .collect::<Result<HashSet<_>, _>>()?;
+        let trust = Trust::new(&self.pems, self.system_roots)?;
+        let http = Http::new(trust, plain.clone(), self.connect, self.idle);
+        let Self {
+            credentials,
+            auth_file,
+            realms,
+            ..
+        } = self;
+        let sessions = Sessions::default();
+        Ok(Client {
+            shared: Arc::new(Shared {
+                http,
+                sessions,
+                plain,
+                credentials,
+                auth_file,
+                realms,
+            }),
+        })
+    }
+}
+
+/// The origin of a registry by its name in references.
+fn origin(host: &str, plain: bool) -> Result<Origin, Error> {
+    match named(host).as_str() {
+        "docker.io" => Origin::new(HUB_HOST, plain),
+        host => Origin::new(host, plain),
+    }
+}
+
+/// The form in which hosts are compared.
+fn named(host: &str) -> String {
+    hub(&host.to_ascii_lowercase()).to_owned()
+}

@@ -1,0 +1,168 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The one error of the crate.
+
+use std::error::Error as StdError;
+use std::fmt;
+
+/// What went wrong, while doing what, and perhaps what would help.
+///
+/// Displays one level, `doing: message`; causes follow by `source()`. No text in it holds a
+/// secret, a URL's query or its user part; text that a peer wrote is cut and stripped of
+/// control characters.
+pub struct Error {
+    kind: ErrorKind,
+    doing: String,
+    message: String,
+    hint: Option<String>,
+    source: Option<Box<dyn StdError + Send + Sync>>,
+}
+
+/// What a caller may want to tell apart.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// The caller's own input cannot be used: a tag, a host name, a certificate, an auth file.
+    Invalid,
+    /// No such tag, digest, blob or file.
+    NotFound,
+    /// Several entries of a layout answer to the name.
+    Ambiguous,
+    /// Credentials are missing or were refused (status 401).
+    Unauthorized,
+    /// The peer knows who asks and refuses (status 403), or our own rules do: plain HTTP to a
+    /// host that was not named for it.
+    Denied,
+    /// Too many requests (status 429).
+    RateLimited,
+    /// The registry itself failed (status 5xx).
+    Unavailable,
+    /// No connection: name resolution, routing, refusal, or a cut before the response.
+    Unreachable,
+    /// The connection broke while a body was on its way.
+    Interrupted,
+    /// The TLS handshake failed, usually over the certificate.
+    Tls,
+    /// A named time limit passed.
+    Timeout,
+    /// The peer broke HTTP, the distribution protocol or the layout format.
+    BadResponse,
+    /// The bytes are not those of the digest.
+    Digest,
+    /// The bytes are more or fewer than the descriptor says.
+    Size,
+    /// A named limit of ours is exceeded.
+    TooLarge,
+    /// The document is refused; the cause is an [`image_spec::Error`].
+    Document,
+    /// A file could not be read.
+    Io,
+    /// Well formed, but outside what this crate does. Holds the name of it.
+    Unsupported(String),
+}
+
+/// How much of one text from a peer an error repeats, in characters.
+const SHOWN: usize = 200;
+
+impl Error {
+    pub(crate) fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
+        Self {
+            kind,
+            doing: String::new(),
+            message: message.into(),
+            hint: None,
+            source: None,
+        }
+    }
+
+    pub(crate) fn unsupported(name: impl Into<String>) -> Self {
+        let name = name.into();
+        let message = format!("not supported: {name}");
+        Self::new(ErrorKind::Unsupported(name), message)
+    }
+
+    pub(crate) fn document(cause: image_spec::Error) -> Self {
+        Self::new(ErrorKind::Document, "the document is refused").because(cause)
+    }
+
+    pub(crate) fn io(message: impl Into<String>, cause: std::io::Error) -> Self {
+        let kind = match cause.kind() {
+            std::io::ErrorKind::NotFound => ErrorKind::NotFound,
+            _ => ErrorKind::Io,
+        };
+        Self::new(kind, message).because(cause)
+    }
+
+    /// Names the task; the innermost name given wins.
+    pub(crate) fn doing(mut self, task: impl FnOnce() -> String) -> Self {
+        if self.doing.is_empty() {
+            self.doing = task();
+        }
+        self
+    }
+
+    pub(crate) fn hinting(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// Passes on the hint of the error that led to this one.
+    pub(crate) fn hinting_as(mut self, cause: &Self) -> Self {
+        self.hint.clone_from(&cause.hint);
+        self
+    }
+
+    pub(crate) fn because(mut self, cause: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
+        self.source = Some(cause.into());
+        self
+    }
+
+    /// The class of the error.
+    pub fn kind(&self) -> ErrorKind {
+        self.kind.clone()
+    }
+
+    /// One sentence on what would help, for a `hint:` line.
+    pub fn hint(&self) -> Option<&str> {
+        self.hint.as_deref()
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if !self.doing.is_empty() {
+            write!(f, "{}: ", self.doing)?;
+        }
+        f.write_str(&self.message)
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}: {self}", self.kind)?;
+        if let Some(source) = &self.source {
+            write!(f, " (caused by: {source})")?;
+        }
+        Ok(())
+    }
+}
+
+impl StdError for Error {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.source.as_deref().map(|source| source as _)
+    }
+}
+
+/// A peer's text made fit for a terminal: one line, bounded, without control characters and
+/// without the marks that reorder or hide text.
+pub(crate) fn clean(text: &str) -> String {
+    let visible = |c: &char| {
+        !c.is_control()
+            && !matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+    };
+    let mut kept = text.chars().filter(visible);
+    let mut out: String = kept.by_ref().take(SHOWN).collect();
+    if kept.next().is_some() {
+        out.push('…');
+    }
+    out
+}

@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Responses that are not what was asked for.
+
+use hyper::StatusCode;
+use hyper::header::{CONTENT_ENCODING, HeaderMap};
+use serde::Deserialize;
+
+use crate::error::clean;
+use crate::http::Response;
+use crate::{Error, ErrorKind};
+
+/// Bytes of an error document that are read; real ones have a few hundred.
+const MAX_DOCUMENT: usize = 16 << 10;
+/// Messages of one error document that are repeated.
+const MAX_MESSAGES: usize = 3;
+
+/// The distribution specification's error document; token servers use some of `details`, `message`.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Document {
+    errors: Vec<Item>,
+    message: String,
+    details: String,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Item {
+    code: String,
+    message: String,
+}
+
+/// The error for a response with a status that is no success.
+pub(crate) async fn of(response: Response, who: &str) -> Error {
+    let status = response.status;
+    let kind = kind(status);
+    let text = response.body.peek(MAX_DOCUMENT).await;
+    let document: Document = serde_json::from_slice(&text).unwrap_or_default();
+    let messages = document
+        .errors
+        .into_iter()
+        .map(|item| match item.message.is_empty() {
+            true => item.code,
+            false => item.message,
+        });
+    let said: Vec<String> = messages
+        .chain([document.message, document.details])
+        .map(|message| clean(message.trim()))
+        .filter(|message| !message.is_empty())
+        .take(MAX_MESSAGES)
+        .collect();
+    let mut message = format!("{who} answered {status}");
+    if !said.is_empty() {
+        message = format!("{message}: {}", said.join("; "));
+    }
+    Error::new(kind, message)
+}
+
+fn kind(status: StatusCode) -> ErrorKind {
+    match status.as_u16() {
+        401 => ErrorKind::Unauthorized,
+        403 => ErrorKind::Denied,
+        404 => ErrorKind::NotFound,
+        429 => ErrorKind::RateLimited,
+        500..=599 => ErrorKind::Unavailable,
+        _ => ErrorKind::BadResponse,
+    }
+}
+
+/// Refuses a body that was encoded on the way: its bytes would not be those of any digest, and
+/// decoding what was not asked for is how bombs come in.
+pub(crate) fn refuse_encoding(headers: &HeaderMap) -> Result<(), Error> {
+    for encoding in headers.get_all(CONTENT_ENCODING) {
+        if !encoding.as_bytes().eq_ignore_ascii_case(b"identity") {
+            let name = clean(&String::from_utf8_lossy(encoding.as_bytes()));
+            let message = format!("the body has a content encoding that was not asked for: `{name}`");
+            return Err(Error::new(ErrorKind::BadResponse, message));
+        }
+    }
+    Ok(())
+}

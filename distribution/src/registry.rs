@@ -1,0 +1,216 @@
+// SPDX-License-Identifier: Apache-2.0
+//! A repository on a registry (distribution-spec, section Pull).
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use hyper::StatusCode;
+use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderName};
+use image_spec::{Algorithm, Descriptor, Digest, MAX_MANIFEST, MAX_TAG, MediaType};
+
+use crate::auth::{Grant, Session};
+use crate::client::Shared;
+use crate::http::{Ask, Origin, Response};
+use crate::{Blob, BoxFuture, Error, ErrorKind, Fetched, Source, Target, failure};
+
+/// All four kinds of documents, so that one request is enough whatever a tag names.
+const DOCUMENTS: &str = "application/vnd.oci.image.index.v1+json, \
+    application/vnd.oci.image.manifest.v1+json, \
+    application/vnd.docker.distribution.manifest.list.v2+json, \
+    application/vnd.docker.distribution.manifest.v2+json";
+const BLOBS: &str = "application/octet-stream, */*;q=0.1";
+
+const DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
+
+/// One repository, from [`Client::registry`](crate::Client::registry).
+///
+/// Requests go out only when something is wanted: a registry's first 401 says how it wants to be
+/// asked, there is no probing of `/v2/`. Redirects are followed for documents and blobs, five at
+/// most and never from TLS to plain HTTP, and no credential goes to another origin.
+#[derive(Clone, Debug)]
+pub struct Registry {
+    shared: Arc<Shared>,
+    origin: Origin,
+    name: String,
+    repository: String,
+    session: Arc<Session>,
+    realms: BTreeSet<String>,
+}
+
+impl Registry {
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        origin: Origin,
+        name: String,
+        repository: String,
+        session: Arc<Session>,
+        realms: BTreeSet<String>,
+    ) -> Self {
+        Self {
+            shared,
+            origin,
+            name,
+            repository,
+            session,
+            realms,
+        }
+    }
+
+    async fn fetch(&self, target: &Target) -> Result<Fetched, Error> {
+        let name = match target {
+            Target::Only => {
+                return Err(Error::new(
+                    ErrorKind::Invalid,
+                    "a registry has no only image: name a tag or a digest",
+                ));
+            }
+            Target::Tag(tag) if is_tag(tag) => tag.clone(),
+            Target::Tag(_) => return Err(Error::new(ErrorKind::Invalid, "not a tag")),
+            Target::Digest(digest) => digest.to_string(),
+        };
+        let response = self
+            .get(&format!("/v2/{}/manifests/{name}", self.repository), DOCUMENTS)
+            .await?;
+        let media_type = media_type(&response.headers)?;
+        let stated = stated(&response.headers)?;
+        let bytes = response.body.collect(MAX_MANIFEST).await?;
+        let expected = match target {
+            Target::Digest(digest) => Some(*digest),
+            _ => stated,
+        };
+        let digest = Digest::of(
+            expected.map_or(Algorithm::Sha256, |digest| digest.algorithm()),
+            &bytes,
+        );
+        match expected {
+            Some(expected) if expected != digest => Err(Error::new(
+                ErrorKind::Digest,
+                format!("the document has another digest than `{expected}`: `{digest}`"),
+            )),
+            _ => Ok(Fetched {
+                bytes,
+                digest,
+                media_type,
+            }),
+        }
+    }
+
+    async fn stream(&self, descriptor: &Descriptor) -> Result<Blob, Error> {
+        if let Some(data) = &descriptor.data {
+            return Ok(Blob::whole(descriptor, data.clone()));
+        }
+        let path = format!("/v2/{}/blobs/{}", self.repository, descriptor.digest);
+        let response = self.get(&path, BLOBS).await?;
+        match response.body.announced() {
+            Some(size) if size != descriptor.size => Err(Error::new(
+                ErrorKind::Size,
+                format!(
+                    "the registry announces {size} bytes, the manifest {}",
+                    descriptor.size
+                ),
+            )),
+            _ => Ok(Blob::http(descriptor, response.body)),
+        }
+    }
+
+    /// A successful response. A 401 is answered once.
+    async fn get(&self, path: &str, accept: &'static str) -> Result<Response, Error> {
+        let http = &self.shared.http;
+        let url = self.origin.url(path)?;
+        let mut grant = self.session.grant(http, &self.realms).await?;
+        let ask = |grant: &Option<Grant>| {
+            let authorization = grant.as_ref().map(|grant| grant.header().clone());
+            let url = &url;
+            async move {
+                http.follow(Ask {
+                    url,
+                    accept,
+                    authorization: authorization.as_ref(),
+                })
+                .await
+            }
+        };
+        let mut response = ask(&grant).await?;
+        if response.status == StatusCode::UNAUTHORIZED && *response.url.origin() == self.origin {
+            let renewed = self
+                .session
+                .renew(http, &self.realms, grant.as_ref(), &response.headers)
+                .await;
+            grant = Some(match renewed {
+                Ok(grant) => grant,
+                // Without a way on, the registry's own words say most.
+                Err(error) if error.kind() == ErrorKind::Unauthorized => {
+                    let refusal = failure::of(response, "the registry").await;
+                    return Err(refusal.hinting_as(&error).because(error));
+                }
+                Err(error) => return Err(error),
+            });
+            response.discard().await;
+            response = ask(&grant).await?;
+        }
+        if response.status != StatusCode::OK {
+            let error = failure::of(response, "the registry").await;
+            let hint = grant.and_then(|grant| grant.hint());
+            return Err(match (error.kind(), hint) {
+                (ErrorKind::Unauthorized | ErrorKind::Denied | ErrorKind::NotFound, Some(hint)) => {
+                    error.hinting(hint)
+                }
+                _ => error,
+            });
+        }
+        failure::refuse_encoding(&response.headers)?;
+        Ok(response)
+    }
+}
+
+impl Source for Registry {
+    fn document<'a>(&'a self, target: &'a Target) -> BoxFuture<'a, Result<Fetched, Error>> {
+        Box::pin(async move {
+            let fetched = self.fetch(target).await;
+            fetched.map_err(|error| error.doing(|| format!("document {target} of `{}`", self.name)))
+        })
+    }
+
+    fn blob<'a>(&'a self, descriptor: &'a Descriptor) -> BoxFuture<'a, Result<Blob, Error>> {
+        Box::pin(async move {
+            let blob = self.stream(descriptor).await;
+            blob.map_err(|error| {
+                error.doing(|| format!("blob `{}` of `{}`", descriptor.digest.short(), self.name))
+            })
+        })
+    }
+}
+
+/// The distribution specification's grammar; anything else must not get into a URL.
+fn is_tag(tag: &str) -> bool {
+    let word = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
+    tag.len() <= MAX_TAG
+        && tag.bytes().next().is_some_and(word)
+        && tag.bytes().all(|b| word(b) || matches!(b, b'.' | b'-'))
+}
+
+/// What the registry calls the document. The names that servers give to any file say nothing.
+fn media_type(headers: &HeaderMap) -> Result<Option<MediaType>, Error> {
+    let Some(value) = headers.get(CONTENT_TYPE) else {
+        return Ok(None);
+    };
+    let bad = || Error::new(ErrorKind::BadResponse, "the Content-Type cannot be read");
+    let text = value.to_str().map_err(|_| bad())?;
+    let media_type = MediaType::from_content_type(text).map_err(|cause| bad().because(cause))?;
+    Ok(match &media_type {
+        MediaType::Other(name) if matches!(&**name, "application/json" | "application/octet-stream") => None,
+        _ => Some(media_type),
+    })
+}
+
+/// The digest that the registry states for its answer.
+fn stated(headers: &HeaderMap) -> Result<Option<Digest>, Error> {
+    let Some(value) = headers.get(DIGEST) else {
+        return Ok(None);
+    };
+    let bad = || Error::new(ErrorKind::BadResponse, "the Docker-Content-Digest cannot be read");
+    let text = value.to_str().map_err(|_| bad())?;
+    text.parse()
+        .map(Some)
+        .map_err(|cause: image_spec::Error| bad().because(cause))
+}
