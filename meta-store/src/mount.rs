@@ -119,14 +119,14 @@ impl Store {
         self.read(|db| self.find_mount(db, &bundle))
     }
 
-    /// Removes the state directory with all it holds, then the record. Answers whether there was
-    /// one.
+    /// Removes the state directory with all it holds, then the record. Without a record it does
+    /// nothing.
     ///
     /// The caller has unmounted before: a mount still in place under the state directory is an
     /// error of kind `Busy`, and the record stays.
-    pub fn end_mount(&self, bundle: &Path) -> Result<bool, Error> {
+    pub fn end_mount(&self, bundle: &Path) -> Result<(), Error> {
         let Some(mount) = self.mount_of(bundle)? else {
-            return Ok(false);
+            return Ok(());
         };
         remove::remove_tree(&self.dirs.mounts, &c_name(&mount.id))
             .map_err(|source| Error::io("cannot remove a mount's state", &mount.state, source))?;
@@ -135,8 +135,7 @@ impl Store {
                 .map_err(self.sql("cannot remove a mount"))
         })?;
         // Layers of an image that was removed while this bundle used them.
-        self.collect()?;
-        Ok(true)
+        self.collect().map(drop)
     }
 
     fn find_mount(&self, db: &Connection, bundle: &Path) -> Result<Option<MountRecord>, Error> {
