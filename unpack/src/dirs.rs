@@ -38,6 +38,8 @@ pub(crate) struct Node {
     /// What an entry of this layer says of it; none for an implied directory.
     pub(crate) meta: Option<Meta>,
     pub(crate) opaque: bool,
+    /// Something of this layer is in it, or below it, that is no whiteout.
+    pub(crate) filled: bool,
     /// Names in it that this layer's whiteouts hide.
     pub(crate) hidden: HashSet<Box<[u8]>>,
     removed: bool,
@@ -279,6 +281,10 @@ impl Dirs {
         ids
     }
 
+    pub(crate) fn parent(&self, id: Id) -> Id {
+        self.nodes[id.0 as usize].parent
+    }
+
     /// The path from the root, without a slash in front.
     pub(crate) fn path(&self, id: Id) -> Vec<u8> {
         let mut names = Vec::new();
@@ -303,6 +309,7 @@ impl Node {
             lower_time: None,
             meta: None,
             opaque: false,
+            filled: false,
             hidden: HashSet::new(),
             removed: false,
         }

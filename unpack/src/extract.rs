@@ -103,6 +103,7 @@ impl Extractor {
             return Ok(());
         }
         let parent = self.parent(parents)?;
+        self.dirs.node(parent).filled = true;
         let child = match entry.kind {
             Kind::Directory => return self.directory(parent, name, entry.meta),
             Kind::File { size, pieces } => self.file(parent, name, &entry.meta, size, pieces, archive)?,
@@ -366,6 +367,7 @@ impl Extractor {
                 .map_err(|e| e.at(&path))?;
         }
         notes.implied.reverse();
+        notes.hollow.reverse();
         notes.whiteouts.reverse();
         let mut links: Vec<_> = std::mem::take(&mut self.links).into_iter().collect();
         links.sort_by_key(|(_, (place, _))| *place);
@@ -382,8 +384,12 @@ impl Extractor {
         let node = self.dirs.node(id);
         let (meta, lower_time) = (node.meta.take(), node.lower_time);
         let overlay = self.whiteouts == Whiteouts::Overlay;
-        if overlay && meta.is_none() {
+        let (implied, filled) = (meta.is_none(), node.filled);
+        if overlay && implied {
             notes.implied.push(path.to_vec());
+        }
+        if overlay && implied && !filled && id != ROOT {
+            notes.hollow.push(path.to_vec());
         }
         if overlay && !node.hidden.is_empty() {
             notes.whiteouts.push(path.to_vec());
@@ -394,6 +400,10 @@ impl Extractor {
                 ROOT => notes.opaque_root = true,
                 _ => files::set_opaque(&fd)?,
             }
+        }
+        if filled || !implied {
+            let parent = self.dirs.parent(id);
+            self.dirs.node(parent).filled = true;
         }
         match (meta, lower_time) {
             (None, Some(time)) => files::set_time(&fd, time),
