@@ -130,14 +130,19 @@ pub(crate) fn file_name(digest: &Digest) -> String {
     format!("{}-{}", digest.algorithm().as_str(), digest.hex())
 }
 
-/// A new directory of mode 0700 in `parent`, under a name that nobody has used.
+/// A name that nobody has used: 32 hexadecimal digits.
+pub(crate) fn fresh_name() -> String {
+    // Each `RandomState` holds fresh random keys: this is the random number that std can give.
+    // Names need to be unlikely to meet, not secret; the directory around them is private.
+    let random = || RandomState::new().build_hasher().finish();
+    format!("{:016x}{:016x}", random(), random())
+}
+
+/// A new directory of mode 0700 in `parent`, under a fresh name.
 pub(crate) fn fresh_dir(parent: impl AsFd) -> nix::Result<String> {
     let parent = parent.as_fd();
     loop {
-        // Each `RandomState` holds fresh random keys: this is the random number that std can give.
-        // Names need to be unlikely to meet, not secret; the directory around them is private.
-        let random = || RandomState::new().build_hasher().finish();
-        let name = format!("{:016x}{:016x}", random(), random());
+        let name = fresh_name();
         match mkdirat(parent, name.as_str(), Mode::S_IRWXU) {
             Ok(()) => return Ok(name),
             Err(Errno::EEXIST) => {}

@@ -60,10 +60,9 @@ pub(crate) fn try_exclusive(file: &File) -> io::Result<bool> {
     }
 }
 
-/// Whether the open lock file is still the one that its name leads to. A lock on an unlinked file
-/// guards nothing.
-pub(crate) fn in_place(file: &File, dir: impl AsFd, name: &CStr) -> io::Result<bool> {
-    let own = fstat(file)?;
+/// Whether what is open is still what its name leads to. A lock on an unlinked file guards nothing.
+pub(crate) fn in_place(open: impl AsFd, dir: impl AsFd, name: &CStr) -> io::Result<bool> {
+    let own = fstat(open)?;
     match fstatat(dir, name, AtFlags::AT_SYMLINK_NOFOLLOW) {
         Ok(named) => Ok((named.st_dev, named.st_ino) == (own.st_dev, own.st_ino)),
         Err(Errno::ENOENT) => Ok(false),

@@ -25,7 +25,7 @@ pub(crate) fn remove_tree(parent: impl AsFd, name: &CStr) -> io::Result<()> {
     match open_dir(parent, name) {
         Ok(top) => {
             empty(&top)?;
-            unlinkat(parent, name, UnlinkatFlags::RemoveDir)?;
+            remove_empty(parent, name)?;
         }
         Err(Errno::ENOENT) => {}
         Err(Errno::ENOTDIR | Errno::ELOOP) => unlinkat(parent, name, UnlinkatFlags::NoRemoveDir)?,
@@ -110,7 +110,10 @@ fn empty(top: &OwnedFd) -> nix::Result<()> {
 /// Empties the directory `name` of `top` by moving its non-empty subdirectories up into `top`, and
 /// removes it.
 fn hoist(top: &OwnedFd, name: &CStr, moved: &mut u64) -> nix::Result<()> {
-    let dir = open_dir(top, name)?;
+    let dir = match open_dir(top, name) {
+        Err(Errno::ENOENT) => return Ok(()),
+        opened => opened?,
+    };
     loop {
         let entries = names(&dir)?;
         if entries.is_empty() {
@@ -122,7 +125,14 @@ fn hoist(top: &OwnedFd, name: &CStr, moved: &mut u64) -> nix::Result<()> {
             }
         }
     }
-    unlinkat(top, name, UnlinkatFlags::RemoveDir)
+    remove_empty(top, name)
+}
+
+fn remove_empty(parent: impl AsFd, name: &CStr) -> nix::Result<()> {
+    match unlinkat(parent, name, UnlinkatFlags::RemoveDir) {
+        Err(Errno::ENOENT) => Ok(()),
+        done => done,
+    }
 }
 
 fn move_up(from: &OwnedFd, name: &CStr, top: &OwnedFd, moved: &mut u64) -> nix::Result<()> {
@@ -131,6 +141,7 @@ fn move_up(from: &OwnedFd, name: &CStr, top: &OwnedFd, moved: &mut u64) -> nix::
         *moved += 1;
         let target = format!(".up-{moved}");
         match renameat(from, name, top, target.as_str()) {
+            Err(Errno::ENOENT) => return Ok(()),
             // The name is taken by an entry of the tree itself.
             Err(Errno::EEXIST | Errno::ENOTEMPTY | Errno::ENOTDIR) => {}
             // Moving a directory writes its `..`, which its mode may forbid.

@@ -8,11 +8,11 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
-use nix::fcntl::{AtFlags, OFlag, openat};
+use nix::fcntl::{AtFlags, OFlag, openat, renameat};
 use nix::sys::stat::{Mode, SFlag, fstatat};
 use nix::unistd::{UnlinkatFlags, unlinkat};
 
-use crate::dirs::{Dirs, c_name, fresh_dir, is};
+use crate::dirs::{Dirs, c_name, fresh_dir, fresh_name, is};
 use crate::error::Error;
 use crate::{lock, remove};
 
@@ -42,8 +42,8 @@ impl Stage {
         loop {
             let name = fresh_dir(&dirs.staging)?;
             let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-            // Until it is locked, a sweep of another process may take the directory for a dead one:
-            // then the lock is held, or the file is no longer in place, and another name is tried.
+            // Until it is locked, a sweep of another process may take the directory for a dead
+            // one: then the lock is held, or the directory is no longer in place. Another is made.
             let dir = match openat(&dirs.staging, name.as_str(), flags, Mode::empty()) {
                 Ok(dir) => dir,
                 Err(Errno::ENOENT) => continue,
@@ -57,7 +57,7 @@ impl Stage {
                     return Err(source);
                 }
             };
-            if lock::try_exclusive(&lock)? && lock::in_place(&lock, &dir, LOCK)? {
+            if lock::try_exclusive(&lock)? && lock::in_place(&dir, &dirs.staging, &c_name(&name))? {
                 let staging = dirs.staging.try_clone()?;
                 return Ok(Stage {
                     path: dirs.path.join("staging").join(&name),
@@ -120,7 +120,14 @@ fn sweep_one(staging: impl AsFd, name: &CStr) -> io::Result<()> {
         Ok(lock) => Some(lock),
         Err(_) => None,
     };
-    remove::remove_tree(staging, name)?;
+    // Away from its name before its lock file is: a writer who has just made the directory, and
+    // locks whatever lock file it then finds in it, sees that it is gone.
+    let dead = fresh_name();
+    match renameat(staging, name, staging, dead.as_str()) {
+        Err(Errno::ENOENT) => return Ok(()),
+        done => done?,
+    }
+    remove::remove_tree(staging, &c_name(&dead))?;
     drop(held);
     Ok(())
 }
