@@ -1,2 +1,64 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Pulls images.
+//! Pulls container images: finds them in registries, layouts and archives, asks the policy, unpacks their layers
+//! into a store that all pulls share, mounts them and writes the bundle that a runtime starts.
+//!
+//! ```no_run
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! use image_client::{Client, ImageName, Policy};
+//!
+//! let client = Client::builder()
+//!     .work_dir("/var/lib/image-client")
+//!     .policy(Policy::load("/etc/containers/policy.json".as_ref())?)
+//!     .build()?;
+//! let image: ImageName = "docker.io/library/busybox:1.36".parse()?;
+//! let pulled = client.pull(image, "/run/bundles/one").await?;
+//! println!("{} is mounted at {}", pulled.image.manifest_digest, pulled.rootfs.display());
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! A pull goes one way: name, resolved documents, the policy's admission, plan, layers, mount. The policy is asked
+//! each time, also for what is in the store; no layer is requested before it has answered, and only an admitted
+//! image can be planned. A layer is published when its blob's digest and its archive's diff_id both hold.
+//!
+//! Without root, or without a store, an image can be unpacked into a folder:
+//!
+//! ```no_run
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! # use image_client::{Client, ImageName};
+//! let client = Client::builder().dangerous().accept_any_image().build()?;
+//! client.unpack("oci-layout:./busybox:latest".parse::<ImageName>()?, "rootfs").await?;
+//! # Ok(())
+//! # }
+//! ```
+
+mod blocking;
+mod bridge;
+mod client;
+mod error;
+mod faults;
+mod find;
+mod flat;
+mod folder;
+mod inspect;
+mod layers;
+mod manage;
+mod mount;
+mod name;
+mod plan;
+mod progress;
+mod pull;
+mod remove;
+mod report;
+mod source;
+mod space;
+
+pub use client::{Builder, Client, DEFAULT_WORK_DIR, Dangerous, Request};
+pub use distribution::{AuthFile, Credential};
+pub use error::{Action, Error, ErrorKind, LayerAt};
+pub use image_spec::{Digest, ImageConfig, Platform, Reference};
+pub use manage::{Removed, Stored};
+pub use name::{Entry, ImageName, NameError};
+pub use progress::{Event, LayerStage, Progress, Stage};
+pub use report::{Admission, Fetched, Inspected, LayerReport, PolicySays, Pulled, Timings, Unpacked};
+pub use signature::{ErrorKind as PolicyErrorKind, Policy};

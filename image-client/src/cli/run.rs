@@ -1,0 +1,204 @@
+// SPDX-License-Identifier: Apache-2.0
+//! From arguments to the library and back.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
+
+use anyhow::{Context, anyhow};
+use image_client::{
+    AuthFile, Builder, Client, Credential, ImageName, NameError, Policy, PolicyErrorKind, Request,
+};
+use serde::Serialize;
+use serde_json::json;
+
+use super::args::{Command, Common, Options, ProgressKind};
+use super::error::Failure;
+use super::{progress, report};
+
+/// The largest file or line taken as authority or credential; real ones have a few KiB, a system's whole list of
+/// authorities a quarter of a MiB.
+const MAX_INPUT: u64 = 4 << 20;
+
+/// What a command gives to its user, in both forms.
+#[derive(Debug)]
+pub(crate) struct Outcome {
+    pub(crate) text: String,
+    pub(crate) json: serde_json::Value,
+}
+
+impl Outcome {
+    fn new(text: String, value: &impl Serialize) -> Result<Self, Failure> {
+        let json = serde_json::to_value(value)
+            .context("cannot print the result")
+            .map_err(Failure::internal)?;
+        Ok(Self { text, json })
+    }
+}
+
+pub(crate) async fn run(command: Command) -> Result<Outcome, Failure> {
+    match command {
+        Command::Pull {
+            options,
+            image,
+            bundle,
+        } => {
+            let (client, request) = prepare(&options, &image)?;
+            let pulled = client.pull(request, bundle).await?;
+            Outcome::new(format!("{}\n", pulled.image.manifest_digest), &pulled)
+        }
+        Command::Unpack { options, image, dir } => {
+            let (client, request) = prepare(&options, &image)?;
+            let unpacked = client.unpack(request, dir).await?;
+            Outcome::new(format!("{}\n", unpacked.image.manifest_digest), &unpacked)
+        }
+        Command::Inspect { options, image } => {
+            let (client, request) = prepare(&options, &image)?;
+            let inspected = client.inspect(request).await?;
+            Outcome::new(report::inspected(&inspected), &inspected)
+        }
+        Command::Images { common } => {
+            let images = store(&common)?.images().await?;
+            Outcome::new(report::images(&images), &json!({"images": images}))
+        }
+        Command::Rm { common, image } => {
+            let removed = store(&common)?.remove(&name(&image)?).await?;
+            Outcome::new(report::removed(&removed), &removed)
+        }
+        Command::Umount { common, bundle } => {
+            store(&common)?.unmount(&bundle).await?;
+            Outcome::new(String::new(), &json!({"bundle": bundle}))
+        }
+    }
+}
+
+/// A client for what is in the store already.
+fn store(common: &Common) -> Result<Client, Failure> {
+    Ok(Client::builder().work_dir(&common.work_dir).build()?)
+}
+
+fn prepare(options: &Options, image: &str) -> Result<(Client, Request), Failure> {
+    let image = name(image)?;
+    let mut builder = Client::builder()
+        .work_dir(&options.common.work_dir)
+        .snapshotter(options.snapshotter.name());
+    builder = policy(builder, options)?;
+    if let Some(file) = &options.ca_cert {
+        builder = builder.ca_pem(
+            read(file)
+                .context("cannot use --ca-cert")
+                .map_err(Failure::option)?,
+        );
+    }
+    if let ImageName::Registry(reference) = &image {
+        // Nothing that is given away here is given to any other host.
+        let host = reference.registry();
+        if options.plain_http {
+            builder = builder.dangerous().plain_http(host);
+        }
+        builder = credentials(builder, options, host)?;
+    }
+    if let Some(platform) = &options.platform {
+        builder = builder.platform(platform.clone());
+    }
+    let kind = match options.common.progress {
+        // Log lines would tear the bars.
+        ProgressKind::Auto if options.common.verbose > 0 => ProgressKind::Plain,
+        kind => kind,
+    };
+    Ok((
+        builder.build()?,
+        Request::new(image).progress(progress::listener(kind)),
+    ))
+}
+
+fn name(text: &str) -> Result<ImageName, Failure> {
+    text.parse().map_err(|error| match error {
+        // Well formed, only not served: the command was understood.
+        NameError::Unsupported(_) => Failure::unsupported(error.into()),
+        error => Failure::usage(error.into()),
+    })
+}
+
+fn policy(builder: Builder, options: &Options) -> Result<Builder, Failure> {
+    if options.insecure_accept_any_image {
+        return Ok(builder.dangerous().accept_any_image());
+    }
+    match Policy::find(options.policy.as_deref(), &Policy::DEFAULT_PATHS) {
+        Ok(policy) => Ok(builder.policy(policy)),
+        // `inspect` needs none, and the others say so themselves.
+        Err(error) if error.kind() == PolicyErrorKind::NoPolicy => Ok(builder),
+        Err(error) => Err(Failure::option(error.into())),
+    }
+}
+
+fn credentials(builder: Builder, options: &Options, host: &str) -> Result<Builder, Failure> {
+    if let Some(secret) = &options.creds {
+        let credential = Credential::parse(secret.text())
+            .context("cannot use --creds")
+            .map_err(Failure::usage)?;
+        return Ok(builder.credential(host, credential));
+    }
+    if options.creds_stdin {
+        let credential = line(io::stdin().lock())
+            .context("cannot use --creds-stdin")
+            .map_err(Failure::option)?;
+        return Ok(builder.credential(host, credential));
+    }
+    let Some(file) = &options.auth_file else {
+        return Ok(builder);
+    };
+    let parsed = read(file).and_then(|bytes| Ok(AuthFile::parse(&bytes)?));
+    let parsed = parsed.with_context(|| format!("cannot use --auth-file `{}`", file.display()));
+    Ok(builder.auth_file(parsed.map_err(Failure::option)?))
+}
+
+/// A credential from the first line.
+fn line(input: impl Read) -> anyhow::Result<Credential> {
+    use std::io::BufRead;
+    let mut text = String::new();
+    io::BufReader::new(input.take(MAX_INPUT)).read_line(&mut text)?;
+    Ok(Credential::parse(text.trim_end_matches(['\r', '\n']))?)
+}
+
+fn read(file: &Path) -> anyhow::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let open = || format!("cannot read `{}`", file.display());
+    File::open(file)
+        .with_context(open)?
+        .take(MAX_INPUT + 1)
+        .read_to_end(&mut bytes)
+        .with_context(open)?;
+    if bytes.len() as u64 > MAX_INPUT {
+        return Err(anyhow!(
+            "file is longer than {MAX_INPUT} bytes: `{}`",
+            file.display()
+        ));
+    }
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_line_of_stdin_is_the_credential() {
+        for (input, good) in [
+            ("u:p\n", true),
+            ("u:p:q\r\nmore", true),
+            ("u:p", true),
+            ("up\n", false),
+            ("", false),
+        ] {
+            assert_eq!(line(input.as_bytes()).is_ok(), good, "{input:?}");
+        }
+    }
+
+    #[test]
+    fn a_malformed_name_is_usage_and_an_unserved_kind_is_a_failure() {
+        assert_eq!(name("UPPER").unwrap_err().exit(), 2);
+        assert_eq!(name("oci-layout:").unwrap_err().exit(), 2);
+        assert_eq!(name("cimd:/x").unwrap_err().exit(), 1);
+    }
+}

@@ -1,0 +1,232 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The client: what every request shares.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use distribution::{AuthFile, Credential};
+use image_spec::Platform;
+use meta_store::Store;
+use signature::Policy;
+use tokio::sync::Semaphore;
+
+use crate::ImageName;
+use crate::blocking::blocking;
+use crate::error::{Action, Error, ErrorKind, Fault};
+use crate::progress::Progress;
+
+/// Where the store lies unless another place is named; the same as that of image-rs.
+pub const DEFAULT_WORK_DIR: &str = "/var/lib/image-client";
+
+/// Layers of one client that are fetched at once: enough to fill a link while one layer is mostly waiting for the
+/// disk, and few enough for the memory goal.
+const LAYERS_AT_ONCE: usize = 3;
+
+/// Pulls images into one store. Cheap to clone; any number of requests may run at once, also with other processes
+/// on the same store.
+///
+/// Requests must run inside a Tokio runtime with the time and I/O drivers enabled. Dropping a request's future
+/// cancels it: connections close, blocking threads end at their next read, what was begun is removed.
+#[derive(Clone, Debug)]
+pub struct Client {
+    pub(crate) shared: Arc<Shared>,
+}
+
+pub(crate) struct Shared {
+    work_dir: PathBuf,
+    store: Mutex<Option<Arc<Store>>>,
+    pub(crate) policy: Option<Policy>,
+    pub(crate) network: distribution::Client,
+    pub(crate) platform: Platform,
+    pub(crate) snapshotter: String,
+    /// A place for each layer that may be on its way at once.
+    pub(crate) slots: Arc<Semaphore>,
+}
+
+impl Client {
+    /// A client with the store at [`DEFAULT_WORK_DIR`], this machine's platform, and no policy yet.
+    pub fn builder() -> Builder {
+        Builder {
+            work_dir: PathBuf::from(DEFAULT_WORK_DIR),
+            policy: None,
+            network: distribution::Client::builder(),
+            platform: Platform::host(),
+            snapshotter: "auto".to_owned(),
+            layers_at_once: LAYERS_AT_ONCE,
+        }
+    }
+}
+
+impl Shared {
+    /// The store, opened when first needed: looking at an image and unpacking it need none.
+    pub(crate) async fn store(self: &Arc<Self>) -> Result<Arc<Store>, Fault> {
+        let shared = Arc::clone(self);
+        blocking(move || {
+            let mut store = shared.store.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(store) = &*store {
+                return Ok(Arc::clone(store));
+            }
+            let opened = Arc::new(Store::open(&shared.work_dir)?);
+            *store = Some(Arc::clone(&opened));
+            Ok(opened)
+        })
+        .await
+    }
+
+    pub(crate) fn work_dir(&self) -> &Path {
+        &self.work_dir
+    }
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared")
+            .field("work_dir", &self.work_dir)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What a [`Client`] is made of.
+#[derive(Debug)]
+pub struct Builder {
+    work_dir: PathBuf,
+    policy: Option<Policy>,
+    network: distribution::ClientBuilder,
+    platform: Platform,
+    snapshotter: String,
+    layers_at_once: usize,
+}
+
+impl Builder {
+    /// Where layers, the catalogue and the upper layers of mounted bundles are kept. Made, mode 0700, when absent.
+    pub fn work_dir(mut self, dir: impl Into<PathBuf>) -> Self {
+        self.work_dir = dir.into();
+        self
+    }
+
+    /// What images are accepted. Without a policy nothing can be pulled.
+    pub fn policy(mut self, policy: Policy) -> Self {
+        self.policy = Some(policy);
+        self
+    }
+
+    /// The platform chosen from images for several, unless a request names its own.
+    pub fn platform(mut self, platform: Platform) -> Self {
+        self.platform = platform;
+        self
+    }
+
+    /// How layers become one root filesystem: `auto`, `overlay` or `copy`. Checked at the first pull.
+    pub fn snapshotter(mut self, name: impl Into<String>) -> Self {
+        self.snapshotter = name.into();
+        self
+    }
+
+    /// How many layers are fetched at once, by all requests together; at least one.
+    pub fn layers_at_once(mut self, count: usize) -> Self {
+        self.layers_at_once = count.max(1);
+        self
+    }
+
+    /// Trusts these authorities, in PEM, besides the system's.
+    pub fn ca_pem(mut self, pem: Vec<u8>) -> Self {
+        self.network = self.network.ca_pem(pem);
+        self
+    }
+
+    /// The credential for one registry host, as in `ghcr.io` or `localhost:5000`. It goes nowhere else.
+    pub fn credential(mut self, host: &str, credential: Credential) -> Self {
+        self.network = self.network.credential(host, credential);
+        self
+    }
+
+    /// Credentials by registry, for hosts without one of their own here.
+    pub fn auth_file(mut self, file: AuthFile) -> Self {
+        self.network = self.network.auth_file(file);
+        self
+    }
+
+    /// Options that give protection away.
+    pub fn dangerous(self) -> Dangerous {
+        Dangerous(self)
+    }
+
+    /// Makes the client. Nothing is opened or asked yet.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Option`] when an option, such as a certificate, cannot be used.
+    pub fn build(self) -> Result<Client, Error> {
+        let network = self
+            .network
+            .build()
+            .map_err(|e| Error::new(Action::Configure, "", Fault::from(e).with_kind(ErrorKind::Option)))?;
+        Ok(Client {
+            shared: Arc::new(Shared {
+                work_dir: self.work_dir,
+                store: Mutex::new(None),
+                policy: self.policy,
+                network,
+                platform: self.platform,
+                snapshotter: self.snapshotter,
+                slots: Arc::new(Semaphore::new(self.layers_at_once)),
+            }),
+        })
+    }
+}
+
+/// The part of the [`Builder`] that is for laboratories.
+#[derive(Debug)]
+pub struct Dangerous(Builder);
+
+impl Dangerous {
+    /// Accepts every image from everywhere, in place of a policy.
+    pub fn accept_any_image(mut self) -> Builder {
+        self.0.policy = Some(Policy::insecure_accept_anything());
+        self.0
+    }
+
+    /// Speaks HTTP without TLS to this registry host: anyone on the way can read credentials and, where no digest
+    /// or signature pins the image, change it.
+    pub fn plain_http(mut self, host: &str) -> Builder {
+        self.0.network = self.0.network.plain_http(host);
+        self.0
+    }
+}
+
+/// One image asked for, and how.
+#[derive(Clone, Debug)]
+pub struct Request {
+    pub(crate) image: ImageName,
+    pub(crate) platform: Option<Platform>,
+    pub(crate) progress: Arc<dyn Progress>,
+}
+
+impl Request {
+    /// The image for the client's platform, silently.
+    pub fn new(image: impl Into<ImageName>) -> Self {
+        Self {
+            image: image.into(),
+            platform: None,
+            progress: Arc::new(()),
+        }
+    }
+
+    /// Another platform than the client's.
+    pub fn platform(mut self, platform: Platform) -> Self {
+        self.platform = Some(platform);
+        self
+    }
+
+    /// Tells this listener what happens.
+    pub fn progress(mut self, progress: Arc<dyn Progress>) -> Self {
+        self.progress = progress;
+        self
+    }
+}
+
+impl From<ImageName> for Request {
+    fn from(image: ImageName) -> Self {
+        Self::new(image)
+    }
+}

@@ -1,0 +1,264 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Brings the layers of a plan into the store: a few at once, each once, in any order.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use distribution::Source;
+use image_spec::Digest;
+use meta_store::{Claim, LayerRecord, NewLayer, Store};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use unpack::Root;
+
+use crate::blocking::{self, blocking};
+use crate::bridge::{self, BlobReader};
+use crate::client::Shared;
+use crate::error::{ErrorKind, Fault};
+use crate::plan::{Layer, Plan};
+use crate::progress::{Event, LayerStage, Progress};
+
+/// The name of the layer's tree inside its stage.
+const TREE: &str = "tree";
+/// How often a layer that someone else fetches is looked for: soon enough not to be felt.
+const CLAIM_AGAIN: Duration = Duration::from_millis(20);
+
+/// The layers of an image, all in the store.
+#[derive(Debug)]
+pub(crate) struct Landed {
+    /// Bottom first, repeats kept.
+    pub(crate) records: Vec<LayerRecord>,
+    /// For each layer whether it needed no fetch.
+    pub(crate) reused: Vec<bool>,
+    pub(crate) downloaded: u64,
+    pub(crate) unpacked: u64,
+}
+
+/// What the tasks of one request share.
+struct Work {
+    shared: Arc<Shared>,
+    store: Arc<Store>,
+    source: Arc<dyn Source>,
+    progress: Arc<dyn Progress>,
+    /// Held by every blocking thread of this request, so that its end can be awaited.
+    alive: mpsc::Sender<()>,
+}
+
+/// What came of one distinct layer.
+struct Outcome {
+    index: usize,
+    record: LayerRecord,
+    fetched: Option<Fetch>,
+}
+
+struct Fetch {
+    downloaded: u64,
+    unpacked: u64,
+}
+
+/// Makes sure that every layer of the plan is in the store.
+///
+/// The first failure ends the others; layers that are complete by then stay in the store.
+pub(crate) async fn land(
+    shared: &Arc<Shared>,
+    store: &Arc<Store>,
+    source: Arc<dyn Source>,
+    plan: &Plan,
+    progress: &Arc<dyn Progress>,
+) -> Result<Landed, Fault> {
+    let (alive, mut all_ended) = mpsc::channel(1);
+    let work = Arc::new(Work {
+        shared: Arc::clone(shared),
+        store: Arc::clone(store),
+        source,
+        progress: Arc::clone(progress),
+        alive,
+    });
+    let mut first: BTreeMap<Digest, usize> = BTreeMap::new();
+    let mut tasks = JoinSet::new();
+    for layer in &plan.layers {
+        let index = layer.at.index;
+        if *first.entry(layer.diff_id).or_insert(index) == index {
+            tasks.spawn(one(Arc::clone(&work), layer.clone()));
+        }
+    }
+    drop(work);
+    let outcome = gather(&mut tasks).await;
+    if outcome.is_err() {
+        // Stop the network, then wait for the threads: when the failure is told, the staging is gone.
+        tasks.shutdown().await;
+        while all_ended.recv().await.is_some() {}
+    }
+    Ok(order(plan, &first, outcome?, progress))
+}
+
+async fn gather(tasks: &mut JoinSet<Result<Outcome, Fault>>) -> Result<BTreeMap<usize, Outcome>, Fault> {
+    let mut outcomes = BTreeMap::new();
+    while let Some(result) = tasks.join_next().await {
+        let outcome = result.map_err(|e| Fault::because(ErrorKind::Io, "internal failure", e))??;
+        outcomes.insert(outcome.index, outcome);
+    }
+    Ok(outcomes)
+}
+
+/// Puts the outcomes into the order of the config, which alone decides it.
+fn order(
+    plan: &Plan,
+    first: &BTreeMap<Digest, usize>,
+    outcomes: BTreeMap<usize, Outcome>,
+    progress: &Arc<dyn Progress>,
+) -> Landed {
+    let mut landed = Landed {
+        records: Vec::new(),
+        reused: Vec::new(),
+        downloaded: 0,
+        unpacked: 0,
+    };
+    for layer in &plan.layers {
+        let index = layer.at.index;
+        let Some(outcome) = first.get(&layer.diff_id).and_then(|index| outcomes.get(index)) else {
+            continue;
+        };
+        landed.records.push(outcome.record.clone());
+        match &outcome.fetched {
+            Some(fetch) if outcome.index == index => {
+                landed.reused.push(false);
+                landed.downloaded = landed.downloaded.saturating_add(fetch.downloaded);
+                landed.unpacked = landed.unpacked.saturating_add(fetch.unpacked);
+            }
+            _ => landed.reused.push(true),
+        }
+        if outcome.index != index {
+            progress.event(&Event::LayerDone { index, cached: true });
+        }
+    }
+    landed
+}
+
+async fn one(work: Arc<Work>, layer: Layer) -> Result<Outcome, Fault> {
+    let at = layer.at;
+    let result = get(&work, layer).await.map_err(|fault| fault.in_layer(at));
+    if let Ok(outcome) = &result {
+        work.progress.event(&Event::LayerDone {
+            index: at.index,
+            cached: outcome.fetched.is_none(),
+        });
+    }
+    result
+}
+
+async fn get(work: &Arc<Work>, layer: Layer) -> Result<Outcome, Fault> {
+    let index = layer.at.index;
+    let claim = match claim(work, index, layer.diff_id).await? {
+        Claimed::Stored(record) => {
+            return Ok(Outcome {
+                index,
+                record: *record,
+                fetched: None,
+            });
+        }
+        Claimed::Ours(claim) => claim,
+    };
+    // After the claim, never before: who holds a place waits for nobody, so places always come free.
+    let slot = Arc::clone(&work.shared.slots).acquire_owned().await;
+    work.progress.event(&Event::LayerStage {
+        index,
+        stage: LayerStage::Fetching,
+    });
+    let blob = work.source.blob(&layer.descriptor).await?;
+    let downloaded = blob.size();
+
+    let (writer, reader) = bridge::channel();
+    let (store, alive) = (Arc::clone(&work.store), work.alive.clone());
+    let landing = tokio::task::spawn_blocking(move || {
+        let result = unpack(&store, &layer, reader);
+        // Place and claim come free, and the end is told, only when this thread has cleaned up.
+        drop((slot, claim, alive));
+        result
+    });
+    let progress = Arc::clone(&work.progress);
+    let pumped = bridge::pump(blob, writer, |bytes| {
+        progress.event(&Event::LayerBytes { index, bytes })
+    })
+    .await;
+    work.progress.event(&Event::LayerStage {
+        index,
+        stage: LayerStage::Finishing,
+    });
+    let landed = blocking::join(landing).await;
+    // A source that fails makes the unpacker fail too, and is the true cause.
+    pumped?;
+    let (record, unpacked) = landed?;
+    Ok(Outcome {
+        index,
+        record,
+        fetched: Some(Fetch { downloaded, unpacked }),
+    })
+}
+
+enum Claimed {
+    Stored(Box<LayerRecord>),
+    Ours(Claim),
+}
+
+/// Finds the layer in the store, or gets the right to fetch it; of all clients and processes only one has it.
+async fn claim(work: &Arc<Work>, index: usize, diff_id: Digest) -> Result<Claimed, Fault> {
+    let mut told = false;
+    loop {
+        let store = Arc::clone(&work.store);
+        let claimed = blocking(move || {
+            if let Some(record) = store.layer(&diff_id)? {
+                return Ok(Some(Claimed::Stored(Box::new(record))));
+            }
+            let Some(claim) = store.try_claim(&diff_id)? else {
+                return Ok(None);
+            };
+            // Whoever had the claim before may have brought the layer.
+            Ok(Some(match store.layer(&diff_id)? {
+                Some(record) => Claimed::Stored(Box::new(record)),
+                None => Claimed::Ours(claim),
+            }))
+        });
+        if let Some(claimed) = claimed.await? {
+            return Ok(claimed);
+        }
+        if !std::mem::replace(&mut told, true) {
+            work.progress.event(&Event::LayerStage {
+                index,
+                stage: LayerStage::Waiting,
+            });
+        }
+        // Asked again rather than waited for: a thread that waits for a lock cannot be cancelled.
+        tokio::time::sleep(CLAIM_AGAIN).await;
+    }
+}
+
+/// Unpacks one blob into the store's staging and publishes it when everything holds; else nothing stays.
+fn unpack(store: &Store, layer: &Layer, mut reader: BlobReader) -> Result<(LayerRecord, u64), Fault> {
+    let stage = store.stage()?;
+    let root = Root::create(&stage.path().join(TREE))?;
+    let unpacked = unpack::Layer::new(&root)
+        .whiteouts(unpack::Whiteouts::Overlay)
+        .codec(layer.codec)
+        .algorithm(layer.algorithm())
+        .unpack(&mut reader)?;
+    drop(root);
+    reader
+        .finish()
+        .map_err(|e| Fault::io("read the layer to its end", e))?;
+    layer.check(&unpacked)?;
+    let bytes = unpacked.bytes;
+    let record = store.publish(
+        stage,
+        NewLayer {
+            diff_id: layer.diff_id,
+            blob_digest: layer.descriptor.digest,
+            bytes,
+            entries: unpacked.entries,
+            notes: unpacked.notes.encode(),
+            tree: TREE.into(),
+        },
+    )?;
+    Ok((record, bytes))
+}

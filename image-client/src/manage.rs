@@ -1,0 +1,149 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The store's images and bundles after the pull.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use image_spec::{Digest, ImageConfig};
+use serde::Serialize;
+
+use crate::blocking::blocking;
+use crate::client::Client;
+use crate::error::{Action, Error, ErrorKind, Fault};
+use crate::folder;
+use crate::mount;
+use crate::name::ImageName;
+
+/// An image of the store.
+#[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
+pub struct Stored {
+    /// The full name.
+    pub name: String,
+    /// The digest of what the name stood for: a manifest or an index.
+    pub top_digest: Digest,
+    /// The manifest's digest.
+    pub manifest_digest: Digest,
+    /// The platform of the image.
+    pub platform: String,
+    /// Bytes of config and layers as the manifest announces them.
+    pub size: u64,
+    /// How many layers it has.
+    pub layers: usize,
+    /// When it was pulled, in seconds since 1970.
+    pub created: u64,
+    /// When it was last asked for, in seconds since 1970.
+    pub last_used: u64,
+}
+
+/// What removing an image freed.
+#[derive(Clone, Copy, Debug, Serialize)]
+#[non_exhaustive]
+pub struct Removed {
+    /// Layers removed, as no other image needs them.
+    pub layers: u64,
+    /// Bytes of their archives.
+    pub bytes: u64,
+    /// More layers will be removed when the pulls that are running now have ended.
+    pub deferred: bool,
+}
+
+impl Client {
+    /// The store's images, by name.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub async fn images(&self) -> Result<Vec<Stored>, Error> {
+        self.on_store(|store| {
+            let stored = |record: meta_store::ImageRecord| Stored {
+                layers: ImageConfig::parse(&record.config).map_or(0, |config| config.rootfs.diff_ids.len()),
+                name: record.name,
+                top_digest: record.top_digest,
+                manifest_digest: record.manifest_digest,
+                platform: record.platform,
+                size: record.size,
+                created: record.created,
+                last_used: record.last_used,
+            };
+            Ok(store.images()?.into_iter().map(stored).collect())
+        })
+        .await
+        .map_err(|fault| Error::new(Action::List, "", fault))
+    }
+
+    /// Removes an image, and the layers which no other image and no mounted bundle needs.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] for an unknown image, [`ErrorKind::Busy`] for one that a mounted bundle uses.
+    pub async fn remove(&self, image: &ImageName) -> Result<Removed, Error> {
+        let wanted = image.clone();
+        self.on_store(move |store| {
+            let name = stored_name(&wanted);
+            let users: Vec<String> = store
+                .mounts()?
+                .into_iter()
+                .filter(|mount| mount.image == name)
+                .map(|mount| format!("`{}`", mount.bundle.display()))
+                .collect();
+            if !users.is_empty() {
+                return Err(Fault::new(
+                    ErrorKind::Busy,
+                    format!("the image is in use by: {}", users.join(", ")),
+                ));
+            }
+            let removed = store.remove_image(&name)?;
+            if !removed.found {
+                return Err(Fault::new(
+                    ErrorKind::NotFound,
+                    format!("the store has no image named: `{name}`"),
+                ));
+            }
+            Ok(Removed {
+                layers: removed.layers,
+                bytes: removed.bytes,
+                deferred: removed.deferred,
+            })
+        })
+        .await
+        .map_err(|fault| Error::new(Action::Remove, image, fault))
+    }
+
+    /// Unmounts a bundle which [`pull`](Self::pull) made, and removes what that put there and changed since.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] for a bundle the store does not know; [`ErrorKind::Mount`] when it cannot be
+    /// unmounted, then the bundle and its record stay.
+    pub async fn unmount(&self, bundle: impl AsRef<Path>) -> Result<(), Error> {
+        let wanted = bundle.as_ref().to_path_buf();
+        self.on_store(move |store| mount::unmount(store, &folder::absolute(&wanted)?))
+            .await
+            .map_err(|fault| Error::new(Action::Unmount, bundle.as_ref().display(), fault))
+    }
+
+    async fn on_store<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&meta_store::Store) -> Result<T, Fault> + Send + 'static,
+    ) -> Result<T, Fault> {
+        let store = self.shared.store().await?;
+        let store = Arc::clone(&store);
+        blocking(move || work(&store)).await
+    }
+}
+
+/// The name under which a pull recorded the image.
+fn stored_name(image: &ImageName) -> String {
+    let real = |path: &Path| folder::absolute(path).unwrap_or_else(|_| path.to_path_buf());
+    match image {
+        ImageName::Registry(_) => image.to_string(),
+        ImageName::Layout { path, entry } => ImageName::Layout {
+            path: real(path),
+            entry: entry.clone(),
+        }
+        .to_string(),
+        ImageName::Archive { path, entry } => ImageName::Archive {
+            path: real(path),
+            entry: entry.clone(),
+        }
+        .to_string(),
+    }
+}
