@@ -20,8 +20,9 @@ struct Tally {
 
 pub(crate) fn run(arguments: &[String]) -> Result<()> {
     // Tests that need a tool or an image say so when it is not there; the rest run anywhere.
-    if let Err(error) = setup::run(&["test".to_string()]) {
-        println!("test: going on without the lab: {error:#}");
+    let lacking = setup::run(&["test".to_string()]).err();
+    if let Some(error) = &lacking {
+        println!("test: going on with what is there: {error:#}");
     }
     let mut command = sh::cargo(["test", "--workspace", "--no-fail-fast"]);
     command
@@ -45,6 +46,9 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
     println!();
     tally.failures.iter().for_each(|name| println!("FAILED: {name}"));
     skipped.iter().for_each(|line| println!("{line}"));
+    if let Some(error) = &lacking {
+        println!("not set up: {error:#}");
+    }
     let count = skipped.len() as u64 + tally.ignored;
     println!(
         "{} passed, {} failed, {count} skipped, in {} test programs",

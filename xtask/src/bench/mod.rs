@@ -64,7 +64,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
     let cpus = std::thread::available_parallelism().map_or(1, usize::from);
     let load: Vec<&str> = load.split(' ').take(3).collect();
     println!(
-        "{runs} runs, {cpus} CPUs, load {}; registry on this machine",
+        "{runs} runs, {cpus} CPUs, load {}; registry on this machine; wall ends with the client, writes with a sync",
         load.join(" ")
     );
 
