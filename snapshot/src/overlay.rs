@@ -44,12 +44,17 @@ impl Snapshotter for Overlay {
     }
 
     fn unmount(&self, state: &Path, target: &Path) -> Result<(), Error> {
-        detach(target)?;
-        match open_dir(state) {
-            Ok(state_dir) => clear(&state_dir).at("remove content of", state),
-            Err(_) if !state.exists() => Ok(()),
-            Err(error) => Err(error),
+        let state_dir = match open_dir(state) {
+            Ok(dir) => dir,
+            Err(_) if !state.exists() => return detach(target),
+            Err(error) => return Err(error),
+        };
+        // Without the writable directory this mount is over, and what is at `target` is somebody else's.
+        if let Err(Errno::ENOENT) = beneath(&state_dir, UPPER.to_bytes(), DIRECTORY) {
+            return clear(&state_dir).at("remove content of", state);
         }
+        detach(target)?;
+        clear(&state_dir).at("remove content of", state)
     }
 
     fn usage(&self, state: &Path) -> Result<u64, Error> {
@@ -127,9 +132,9 @@ fn make(state: &OwnedFd, name: &CStr) -> Result<OwnedFd, Error> {
         .at("make directory", name.to_string_lossy().as_ref())
 }
 
-/// Removes what a mount keeps in its state directory.
+/// Removes what a mount keeps in its state directory; last what tells that there is a mount.
 fn clear(state: &OwnedFd) -> nix::Result<()> {
-    [UPPER, WORK, SEAM]
+    [SEAM, WORK, UPPER]
         .into_iter()
         .try_for_each(|name| remove::name(state, name))
 }

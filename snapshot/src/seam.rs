@@ -56,11 +56,18 @@ impl Seam {
                 .iter()
                 .filter(|path| !path.is_empty())
             {
-                if stack
-                    .dir(path, stack.len())?
-                    .is_some_and(|view| view.live == [layer])
+                if let Some(view) = stack.dir(path, stack.len())?
+                    && stack.in_trees(path, &view)? == [layer]
                 {
                     seam.dirs.insert(path.clone());
+                }
+            }
+            // They stay even when a later layer hides the link.
+            for &path in stack.bare(layer) {
+                if let Some(view) = stack.dir(path, stack.len())?
+                    && stack.in_trees(path, &view)?.is_empty()
+                {
+                    seam.dirs.insert(path.to_vec());
                 }
             }
         }

@@ -10,12 +10,12 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 
-use nix::errno::Errno;
-use nix::sys::stat::{FileStat, SFlag, fstat};
+use nix::sys::stat::FileStat;
 
-use crate::dir::{self, DIRECTORY, HANDLE, beneath, file_type, shown, split};
+use crate::dir::{self, shown, split};
 use crate::error::{Context, quoted};
-use crate::meta::{Meta, is_opaque, is_whiteout};
+use crate::meta::Meta;
+use crate::sheet::{Found, Sheet};
 use crate::{Error, ErrorKind, Layer};
 
 /// Device and inode number.
@@ -29,33 +29,6 @@ pub(crate) struct Stack<'a> {
 
 /// Directories looked up before, by the number of layers looked at and the path.
 type Known = HashMap<(usize, Vec<u8>), Option<Rc<DirView>>>;
-
-#[derive(Debug)]
-struct Sheet<'a> {
-    layer: &'a Layer,
-    root: OwnedFd,
-    implied: HashSet<&'a [u8]>,
-    /// Names that the layer has besides those of its tree, by directory.
-    extra: HashMap<&'a [u8], BTreeMap<&'a [u8], Extra>>,
-    /// For each link, the first of the chain of links in this layer that it ends with.
-    origin: Vec<usize>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Extra {
-    /// A directory that has to exist for a link below it.
-    Dir,
-    Link(usize),
-}
-
-#[derive(Debug)]
-enum Found {
-    Nothing,
-    Whiteout,
-    Dir { opaque: bool },
-    File(FileStat),
-    Link(usize),
-}
 
 /// A visible directory.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -150,7 +123,7 @@ impl<'a> Stack<'a> {
                     if !closed {
                         view.live.push(layer);
                     }
-                    if view.named.is_none() && self.is_named(layer, path) {
+                    if view.named.is_none() && self.sheets[layer].is_named(path) {
                         view.named = Some(layer);
                     }
                     // An opaque directory hides what is in the one below, which still is its
@@ -176,24 +149,12 @@ impl<'a> Stack<'a> {
     pub(crate) fn names(&self, path: &[u8], view: &DirView) -> Result<BTreeMap<Vec<u8>, Vec<usize>>, Error> {
         let mut names = BTreeMap::<_, Vec<_>>::new();
         for &layer in &view.live {
-            let sheet = &self.sheets[layer];
-            let mut add = |name: &[u8]| {
+            self.sheets[layer].names(path, |name| {
                 let layers = names.entry(name.to_vec()).or_default();
                 if layers.last() != Some(&layer) {
                     layers.push(layer);
                 }
-            };
-            if let Some(dir) = sheet.tree_dir(path)? {
-                for entry in dir::entries(&dir).at("read directory", shown(path))? {
-                    add(entry.at("read directory", shown(path))?.name.to_bytes());
-                }
-            }
-            sheet
-                .extra
-                .get(path)
-                .into_iter()
-                .flat_map(|extra| extra.keys())
-                .for_each(|name| add(name));
+            })?;
         }
         Ok(names)
     }
@@ -216,10 +177,20 @@ impl<'a> Stack<'a> {
         }
     }
 
-    /// Whether a layer names the directory itself, rather than only something below it.
-    pub(crate) fn is_named(&self, layer: usize, path: &[u8]) -> bool {
-        let sheet = &self.sheets[layer];
-        !sheet.implied.contains(path) && sheet.extra(path) != Some(Extra::Dir)
+    /// The layers of a visible directory whose trees have it.
+    pub(crate) fn in_trees(&self, path: &[u8], view: &DirView) -> Result<Vec<usize>, Error> {
+        let mut layers = Vec::new();
+        for &layer in &view.live {
+            if self.sheets[layer].tree_dir(path)?.is_some() {
+                layers.push(layer);
+            }
+        }
+        Ok(layers)
+    }
+
+    /// The directories of a layer that are there for links only.
+    pub(crate) fn bare(&self, layer: usize) -> &[&'a [u8]] {
+        &self.sheets[layer].bare
     }
 
     /// All visible hard links to files of lower layers.
@@ -295,89 +266,6 @@ impl<'a> Stack<'a> {
         self.known.borrow_mut().insert(key, view.clone());
         Ok(view)
     }
-}
-
-impl<'a> Sheet<'a> {
-    fn open(layer: &'a Layer) -> Result<Self, Error> {
-        let mut sheet = Sheet {
-            layer,
-            root: dir::open_dir(&layer.tree)?,
-            implied: layer.implied.iter().map(Vec::as_slice).collect(),
-            extra: HashMap::new(),
-            origin: Vec::with_capacity(layer.links.len()),
-        };
-        let mut last = HashMap::new();
-        for (link, (name, target)) in layer.links.iter().enumerate() {
-            if !is_plain(name) || !is_plain(target) {
-                let what = format!("hard link has no plain relative name: `{}`", quoted(shown(name)));
-                return Err(Error::new(ErrorKind::Layer, what));
-            }
-            let origin = last
-                .get(target.as_slice())
-                .map_or(link, |&earlier: &usize| sheet.origin[earlier]);
-            sheet.origin.push(origin);
-            last.insert(name.as_slice(), link);
-            sheet.add(name, Extra::Link(link));
-            for parent in dir::ancestors(name) {
-                if sheet.extra(parent).is_none() && sheet.tree_dir(parent)?.is_none() {
-                    sheet.add(parent, Extra::Dir);
-                }
-            }
-        }
-        Ok(sheet)
-    }
-
-    fn add(&mut self, path: &'a [u8], extra: Extra) {
-        let (parent, name) = split(path);
-        self.extra.entry(parent).or_default().insert(name, extra);
-    }
-
-    fn extra(&self, path: &[u8]) -> Option<Extra> {
-        let (parent, name) = split(path);
-        self.extra.get(parent)?.get(name).copied()
-    }
-
-    fn find(&self, path: &[u8]) -> Result<Found, Error> {
-        let found = self.find_in_tree(path).at("look up in layer", shown(path))?;
-        // What the tree has came after a link of the same name, except whiteouts, which are about
-        // lower layers only.
-        Ok(match (&found, self.extra(path)) {
-            (Found::Nothing, Some(Extra::Dir)) => Found::Dir { opaque: false },
-            (Found::Whiteout, Some(Extra::Dir)) => Found::Dir { opaque: true },
-            (Found::Nothing | Found::Whiteout, Some(Extra::Link(link))) => Found::Link(link),
-            _ => found,
-        })
-    }
-
-    fn find_in_tree(&self, path: &[u8]) -> nix::Result<Found> {
-        let handle = match beneath(&self.root, path, HANDLE) {
-            // A link or a file stands where a directory would be: the layer has nothing below it.
-            Err(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP) => return Ok(Found::Nothing),
-            other => other?,
-        };
-        let stat = fstat(&handle)?;
-        Ok(if file_type(&stat) == SFlag::S_IFDIR {
-            let opaque = (path.is_empty() && self.layer.opaque_root) || is_opaque(&handle)?;
-            Found::Dir { opaque }
-        } else if is_whiteout(&stat) {
-            Found::Whiteout
-        } else {
-            Found::File(stat)
-        })
-    }
-
-    fn tree_dir(&self, path: &[u8]) -> Result<Option<OwnedFd>, Error> {
-        match beneath(&self.root, path, DIRECTORY) {
-            Err(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP) => Ok(None),
-            other => other.map(Some).at("open directory of layer", shown(path)),
-        }
-    }
-}
-
-/// Whether a path is relative, normalised, and cannot leave where it starts.
-fn is_plain(path: &[u8]) -> bool {
-    path.split(|&byte| byte == b'/')
-        .all(|part| !matches!(part, b"" | b"." | b"..") && !part.contains(&0))
 }
 
 /// Every path in a layer's tree that leads to one of these inodes.

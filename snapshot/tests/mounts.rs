@@ -122,6 +122,13 @@ fn a_failed_mount_leaves_nothing() {
         lab.layers[1].links = vec![(b"l".to_vec(), b"../../etc/passwd".to_vec())];
         let error = snapshotter.mount(&lab.layers, &state, &target).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Layer);
+        lab.layers[1].links.clear();
+        for path in [&b"../d"[..], b"/d", b"d/", b"d//d", b"d\0", b"./d"] {
+            lab.layers[1].implied = vec![path.to_vec()];
+            let error = snapshotter.mount(&lab.layers, &state, &target).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Layer, "{}", path.escape_ascii());
+        }
+        lab.layers[1].implied.clear();
         lab.layers[1].links = vec![(b"l".to_vec(), b"d".to_vec())];
         assert_eq!(
             snapshotter
@@ -234,4 +241,78 @@ fn on_an_overlay_the_choice_is_to_copy() {
     assert_eq!(fs::read_to_string(work.join("target/f")).unwrap(), "copied");
     Copy.unmount(&work.join("state"), &work.join("target")).unwrap();
     Overlay.unmount(&state, &target).unwrap();
+}
+
+#[test]
+fn paths_may_be_long_and_hold_any_character() {
+    if !is_root() {
+        return;
+    }
+    let mut lab = Lab::new(&["d /\nf /bottom x", "d /\nf /top x"]);
+    let odd = format!("{}/a,b:c\\d=e f\n", "long".repeat(60));
+    let dir = lab.dir(&format!("{odd}/{odd}"));
+    for layer in &mut lab.layers {
+        let moved = dir.join(layer.tree.file_name().unwrap());
+        fs::rename(&layer.tree, &moved).unwrap();
+        layer.tree = moved;
+    }
+    for snapshotter in both() {
+        let (state, target) = (dir.join("state"), dir.join("target"));
+        fs::create_dir_all(&state).unwrap();
+        fs::create_dir_all(&target).unwrap();
+        snapshotter.mount(&lab.layers, &state, &target).unwrap();
+        assert_eq!(common::list(&target).len(), 3);
+        snapshotter.unmount(&state, &target).unwrap();
+        assert_eq!(common::list(&target).len(), 1);
+    }
+}
+
+#[test]
+fn layers_may_be_on_another_file_system_than_the_tree() {
+    if !is_root() {
+        return;
+    }
+    let lab = Lab::new(&[
+        "d /\nmode / 0711\nd /d\nmode /d 0700\nf /d/f content\nx /d/f trusted.n=v\nh /d/g d/f\ns /s d",
+        "implied /\nimplied /d\nd /e\nw /e/stray\nlink /e/l d/f",
+    ]);
+    let big = (0..3 << 20).map(|at: u32| (at % 251) as u8).collect::<Vec<_>>();
+    fs::write(lab.layers[0].tree.join("big"), &big).unwrap();
+    let want = lab.tree(&Copy);
+    let other = lab.dir("other");
+    let flags = nix::mount::MsFlags::empty();
+    nix::mount::mount(Some("tmpfs"), &other, Some("tmpfs"), flags, None::<&str>).unwrap();
+    let trees = both().map(|snapshotter| {
+        let (state, target) = (other.join("state"), other.join("target"));
+        fs::create_dir_all(&state).unwrap();
+        fs::create_dir_all(&target).unwrap();
+        snapshotter
+            .mount(&lab.layers, &state, &target)
+            .unwrap_or_else(|error| panic!("{}", chain(&error)));
+        let tree = (
+            common::list(&target),
+            fs::read(target.join("big")).unwrap() == big,
+        );
+        snapshotter.unmount(&state, &target).unwrap();
+        tree
+    });
+    nix::mount::umount(&other).unwrap();
+    for (tree, same) in trees {
+        assert_eq!(tree, want);
+        assert!(same);
+    }
+}
+
+#[test]
+fn somebody_elses_overlay_at_the_target_stays() {
+    if !is_root() {
+        return;
+    }
+    let lab = Lab::new(&["d /\nf /mine x"]);
+    let (state, target, other) = (lab.dir("state"), lab.dir("target"), lab.dir("other"));
+    Overlay.mount(&lab.layers, &other, &target).unwrap();
+    Overlay.unmount(&state, &target).unwrap();
+    assert!(target.join("mine").exists());
+    Overlay.unmount(&other, &target).unwrap();
+    lab.assert_clean();
 }
