@@ -36,8 +36,8 @@ pub struct AuthFile {
 #[derive(Clone, Default, Deserialize)]
 #[serde(default)]
 struct Entry {
-    auth: Secret,
-    identitytoken: Secret,
+    auth: Option<Secret>,
+    identitytoken: Option<Secret>,
 }
 
 #[derive(Deserialize)]
@@ -115,14 +115,14 @@ impl AuthFile {
                 return Err(helped(scope, helper));
             }
             if let Some(entry) = self.auths.get(scope) {
-                if !entry.identitytoken.0.is_empty() {
+                if present(&entry.identitytoken).is_some() {
                     return Err(Error::unsupported(format!(
                         "identity token, stored for `{}`",
                         clean(scope)
                     )));
                 }
-                if !entry.auth.0.is_empty() {
-                    return decode(scope, &entry.auth.0).map(Some);
+                if let Some(auth) = present(&entry.auth) {
+                    return decode(scope, auth).map(Some);
                 }
                 if let Some(helper) = &self.store {
                     return Err(helped(scope, helper));
@@ -142,6 +142,13 @@ impl fmt::Debug for AuthFile {
             .field("entries", &self.auths.len())
             .finish_non_exhaustive()
     }
+}
+
+fn present(secret: &Option<Secret>) -> Option<&str> {
+    secret
+        .as_ref()
+        .map(|secret| secret.0.as_str())
+        .filter(|text| !text.is_empty())
 }
 
 fn helped(scope: &str, helper: &str) -> Error {
@@ -267,7 +274,7 @@ mod tests {
             let error = lookup(file, host, "r").err().map(|error| error.to_string());
             assert_eq!(error.as_deref(), want, "{host}");
         }
-        let skipped = r#"{"auths":{"h":{},"h/r":{"email":"x"}}}"#;
+        let skipped = r#"{"auths":{"h":{},"h/r":{"auth":null,"email":"x"}}}"#;
         assert_eq!(lookup(skipped, "h", "r").unwrap(), None);
     }
 

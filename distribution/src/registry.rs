@@ -132,24 +132,24 @@ impl Registry {
         };
         let mut response = ask(&grant).await?;
         if response.status == StatusCode::UNAUTHORIZED && *response.url.origin() == self.origin {
+            let headers = response.headers.clone();
+            // Read now, which frees the connection, and said only if there is no way on.
+            let refusal = self.refusal(response).await;
             let renewed = self
                 .session
-                .renew(http, &self.realms, grant.as_ref(), &response.headers)
+                .renew(http, &self.realms, grant.as_ref(), &headers)
                 .await;
             grant = Some(match renewed {
                 Ok(grant) => grant,
-                // Without a way on, the registry's own words say most.
                 Err(error) if error.kind() == ErrorKind::Unauthorized => {
-                    let refusal = failure::of(response, "the registry").await;
                     return Err(refusal.hinting_as(&error).because(error));
                 }
                 Err(error) => return Err(error),
             });
-            response.discard().await;
             response = ask(&grant).await?;
         }
         if response.status != StatusCode::OK {
-            let error = failure::of(response, "the registry").await;
+            let error = self.refusal(response).await;
             let hint = grant.and_then(|grant| grant.hint());
             return Err(match (error.kind(), hint) {
                 (ErrorKind::Unauthorized | ErrorKind::Denied | ErrorKind::NotFound, Some(hint)) => {
@@ -160,6 +160,18 @@ impl Registry {
         }
         failure::refuse_encoding(&response.headers)?;
         Ok(response)
+    }
+
+    /// The error for a status that is no success, be it the registry's or that of a storage
+    /// service behind it.
+    async fn refusal(&self, response: Response) -> Error {
+        match response.url.origin() {
+            origin if *origin == self.origin => failure::of(response, "the registry").await,
+            other => {
+                let who = format!("`{other}`");
+                failure::of(response, &who).await
+            }
+        }
     }
 }
 

@@ -14,6 +14,8 @@ use crate::{Blob, Error};
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// A place that holds one repository of images: a registry, a layout, an archive.
+///
+/// The futures must run inside a tokio runtime with time (and for registries I/O) enabled.
 pub trait Source: Send + Sync + fmt::Debug {
     /// The document as received: at most [`image_spec::MAX_MANIFEST`] bytes, hashed, and equal
     /// to the digest when asked by digest. It is not parsed yet.

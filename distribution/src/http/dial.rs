@@ -64,7 +64,7 @@ impl Dialer {
             TlsConnector::from(Arc::clone(self.trust.config())).connect(name, tcp),
         )
         .await
-        .map_err(|_| late("TLS session"))?
+        .map_err(|_| late("TLS session").hinting_as(&self.trust.refused(origin)))?
         .map_err(|cause| self.trust.refused(origin).because(cause))?;
         handshake(tls, origin).await
     }

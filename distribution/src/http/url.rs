@@ -152,13 +152,12 @@ impl Url {
         if location.starts_with('/') {
             return self.origin.url(location);
         }
-        let folder = self
-            .path
-            .path()
-            .rfind('/')
-            .and_then(|end| self.path.path().get(..=end))
-            .unwrap_or("/");
-        self.origin.url(&format!("{folder}{location}"))
+        let here = self.path.path();
+        let folder = here.rfind('/').and_then(|end| here.get(..=end)).unwrap_or("/");
+        let end = location.find(['?', '#']).unwrap_or(location.len());
+        let (path, query) = location.split_at_checked(end).unwrap_or((location, ""));
+        self.origin
+            .url(&format!("{}{query}", without_dots(&format!("{folder}{path}"))))
     }
 
     /// The same URL with `name=value` pairs added to its query.
@@ -210,6 +209,22 @@ fn split_port(authority: &str) -> Option<(&str, Option<&str>)> {
 
 fn bare(host: &str) -> Option<&str> {
     host.strip_prefix('[')?.strip_suffix(']')
+}
+
+/// A path without its `.` and `..` segments (RFC 3986 section 5.2.4).
+fn without_dots(path: &str) -> String {
+    let mut kept: Vec<&str> = Vec::new();
+    for segment in path.split('/').skip(1) {
+        match segment {
+            "." => {}
+            ".." => drop(kept.pop()),
+            segment => kept.push(segment),
+        }
+    }
+    if path.ends_with("/.") || path.ends_with("/..") {
+        kept.push("");
+    }
+    format!("/{}", kept.join("/"))
 }
 
 /// Percent-encodes all but RFC 3986's unreserved characters and the `/` and `:` of scopes.

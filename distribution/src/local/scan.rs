@@ -63,7 +63,8 @@ pub(super) fn scan(file: &File, len: u64) -> Result<Members, Error> {
         let size = match kind {
             EntryType::Link | EntryType::Symlink | EntryType::Char => 0,
             EntryType::Block | EntryType::Directory | EntryType::Fifo => 0,
-            EntryType::XHeader | EntryType::GNULongName => header.entry_size().map_err(|_| broken(at))?,
+            EntryType::XHeader | EntryType::XGlobalHeader => header.entry_size().map_err(|_| broken(at))?,
+            EntryType::GNULongName | EntryType::GNULongLink => header.entry_size().map_err(|_| broken(at))?,
             _ => pending
                 .size
                 .map_or_else(|| header.entry_size(), Ok)

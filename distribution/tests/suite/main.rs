@@ -1,0 +1,11 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The crate through its public interface, against servers and files that lie.
+
+mod archive;
+mod auth;
+mod image;
+mod layout;
+mod net;
+mod pull;
+mod resolve;
+mod server;
