@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Brings the layers of a plan into the store: a few at once, each once, in any order.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
 use distribution::Source;
 use image_spec::Digest;
 use meta_store::{Claim, LayerRecord, NewLayer, Store};
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::task::JoinSet;
 use unpack::Root;
 
@@ -76,30 +76,46 @@ pub(crate) async fn land(
         alive,
     });
     let mut first: BTreeMap<Digest, usize> = BTreeMap::new();
+    let distinct = |layer: &&Layer| *first.entry(layer.diff_id).or_insert(layer.at.index) == layer.at.index;
+    let distinct: VecDeque<Layer> = plan.layers.iter().filter(distinct).cloned().collect();
     let mut tasks = JoinSet::new();
-    for layer in &plan.layers {
-        let index = layer.at.index;
-        if *first.entry(layer.diff_id).or_insert(index) == index {
-            tasks.spawn(one(Arc::clone(&work), layer.clone()));
-        }
-    }
+    let outcomes = all(&work, distinct, &mut tasks).await;
     drop(work);
-    let outcome = gather(&mut tasks).await;
-    if outcome.is_err() {
+    if outcomes.is_err() {
         // Stop the network, then wait for the threads: when the failure is told, the staging is gone.
         tasks.shutdown().await;
         while all_ended.recv().await.is_some() {}
     }
-    Ok(order(plan, &first, outcome?, progress))
+    Ok(order(plan, &first, outcomes?, progress))
 }
 
-async fn gather(tasks: &mut JoinSet<Result<Outcome, Fault>>) -> Result<BTreeMap<usize, Outcome>, Fault> {
+/// Begins the layers bottom first, each when there is a place, and waits for all.
+async fn all(
+    work: &Arc<Work>,
+    mut waiting: VecDeque<Layer>,
+    tasks: &mut JoinSet<Result<Outcome, Fault>>,
+) -> Result<BTreeMap<usize, Outcome>, Fault> {
     let mut outcomes = BTreeMap::new();
-    while let Some(result) = tasks.join_next().await {
-        let outcome = result.map_err(|e| Fault::because(ErrorKind::Io, "internal failure", e))??;
-        outcomes.insert(outcome.index, outcome);
+    loop {
+        tokio::select! {
+            slot = slot(&work.shared), if !waiting.is_empty() => {
+                if let Some(layer) = waiting.pop_front() {
+                    tasks.spawn(one(Arc::clone(work), layer, slot));
+                }
+            }
+            Some(result) = tasks.join_next() => {
+                let outcome = result.map_err(|e| Fault::because(ErrorKind::Io, "internal failure", e))??;
+                outcomes.insert(outcome.index, outcome);
+            }
+            else => return Ok(outcomes),
+        }
     }
-    Ok(outcomes)
+}
+
+/// Waits for one of the client's few places.
+async fn slot(shared: &Shared) -> Option<OwnedSemaphorePermit> {
+    // The semaphore is never closed.
+    Arc::clone(&shared.slots).acquire_owned().await.ok()
 }
 
 /// Puts the outcomes into the order of the config, which alone decides it.
@@ -136,21 +152,22 @@ fn order(
     landed
 }
 
-async fn one(work: Arc<Work>, layer: Layer) -> Result<Outcome, Fault> {
+async fn one(work: Arc<Work>, layer: Layer, slot: Option<OwnedSemaphorePermit>) -> Result<Outcome, Fault> {
     let at = layer.at;
-    let result = get(&work, layer).await.map_err(|fault| fault.in_layer(at));
+    let result = get(&work, layer, slot).await.map_err(|fault| fault.in_layer(at));
     if let Ok(outcome) = &result {
+        let cached = outcome.fetched.is_none();
         work.progress.event(&Event::LayerDone {
             index: at.index,
-            cached: outcome.fetched.is_none(),
+            cached,
         });
     }
     result
 }
 
-async fn get(work: &Arc<Work>, layer: Layer) -> Result<Outcome, Fault> {
+async fn get(work: &Arc<Work>, layer: Layer, slot: Option<OwnedSemaphorePermit>) -> Result<Outcome, Fault> {
     let index = layer.at.index;
-    let claim = match claim(work, index, layer.diff_id).await? {
+    let (claim, slot) = match claim(work, index, layer.diff_id, slot).await? {
         Claimed::Stored(record) => {
             return Ok(Outcome {
                 index,
@@ -158,10 +175,8 @@ async fn get(work: &Arc<Work>, layer: Layer) -> Result<Outcome, Fault> {
                 fetched: None,
             });
         }
-        Claimed::Ours(claim) => claim,
+        Claimed::Ours(claim, slot) => (claim, slot),
     };
-    // After the claim, never before: who holds a place waits for nobody, so places always come free.
-    let slot = Arc::clone(&work.shared.slots).acquire_owned().await;
     work.progress.event(&Event::LayerStage {
         index,
         stage: LayerStage::Fetching,
@@ -199,39 +214,60 @@ async fn get(work: &Arc<Work>, layer: Layer) -> Result<Outcome, Fault> {
 
 enum Claimed {
     Stored(Box<LayerRecord>),
-    Ours(Claim),
+    Ours(Claim, Option<OwnedSemaphorePermit>),
 }
 
 /// Finds the layer in the store, or gets the right to fetch it; of all clients and processes only one has it.
-async fn claim(work: &Arc<Work>, index: usize, diff_id: Digest) -> Result<Claimed, Fault> {
-    let mut told = false;
+///
+/// A place is given back while someone else fetches the layer: who holds a place waits for nobody, so that places
+/// always come free.
+async fn claim(
+    work: &Arc<Work>,
+    index: usize,
+    diff_id: Digest,
+    mut place: Option<OwnedSemaphorePermit>,
+) -> Result<Claimed, Fault> {
     loop {
         let store = Arc::clone(&work.store);
-        let claimed = blocking(move || {
-            if let Some(record) = store.layer(&diff_id)? {
-                return Ok(Some(Claimed::Stored(Box::new(record))));
+        match blocking(move || find_or_claim(&store, &diff_id)).await? {
+            Found::Record(record) => return Ok(Claimed::Stored(record)),
+            Found::Claim(claim) => {
+                let place = match place {
+                    Some(place) => Some(place),
+                    None => slot(&work.shared).await,
+                };
+                return Ok(Claimed::Ours(claim, place));
             }
-            let Some(claim) = store.try_claim(&diff_id)? else {
-                return Ok(None);
-            };
-            // Whoever had the claim before may have brought the layer.
-            Ok(Some(match store.layer(&diff_id)? {
-                Some(record) => Claimed::Stored(Box::new(record)),
-                None => Claimed::Ours(claim),
-            }))
-        });
-        if let Some(claimed) = claimed.await? {
-            return Ok(claimed);
+            Found::Busy => {
+                if place.take().is_some() {
+                    let stage = LayerStage::Waiting;
+                    work.progress.event(&Event::LayerStage { index, stage });
+                }
+                // Asked again rather than waited for: a thread that waits for a lock cannot be cancelled.
+                tokio::time::sleep(CLAIM_AGAIN).await;
+            }
         }
-        if !std::mem::replace(&mut told, true) {
-            work.progress.event(&Event::LayerStage {
-                index,
-                stage: LayerStage::Waiting,
-            });
-        }
-        // Asked again rather than waited for: a thread that waits for a lock cannot be cancelled.
-        tokio::time::sleep(CLAIM_AGAIN).await;
     }
+}
+
+enum Found {
+    Record(Box<LayerRecord>),
+    Claim(Claim),
+    Busy,
+}
+
+fn find_or_claim(store: &Store, diff_id: &Digest) -> Result<Found, Fault> {
+    if let Some(record) = store.layer(diff_id)? {
+        return Ok(Found::Record(Box::new(record)));
+    }
+    let Some(claim) = store.try_claim(diff_id)? else {
+        return Ok(Found::Busy);
+    };
+    // Whoever had the claim before may have brought the layer.
+    Ok(match store.layer(diff_id)? {
+        Some(record) => Found::Record(Box::new(record)),
+        None => Found::Claim(claim),
+    })
 }
 
 /// Unpacks one blob into the store's staging and publishes it when everything holds; else nothing stays.

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! From layers in the store to a bundle that runs, and back.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -52,7 +53,7 @@ impl Bundle {
         snapshotter: Arc<dyn Snapshotter>,
         recipe: &Recipe<'_>,
     ) -> Result<Self, Fault> {
-        let layers = recipe.layers.iter().map(layer).collect::<Result<Vec<_>, _>>()?;
+        let layers = stack(recipe.layers)?;
         let diff_ids: Vec<Digest> = recipe.layers.iter().map(|layer| layer.diff_id).collect();
         let mut above = NewFolders::default();
         if let Some(parent) = recipe.bundle.parent() {
@@ -169,6 +170,25 @@ fn load(state: &Path) -> Result<Option<Made>, Fault> {
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(e) => Err(Fault::io(format!("read `{}`", file.display()), e)),
     }
+}
+
+/// The layers for the snapshotter, bottom first, each once: the kernel stacks no tree twice.
+///
+/// Whatever a layer shows, hides or describes, its topmost place does the same to all below, so the lower ones
+/// change nothing. Only a hard link in between can need a file of the lower place; then all are kept.
+fn stack(records: &[LayerRecord]) -> Result<Vec<snapshot::Layer>, Fault> {
+    let layers = records.iter().map(layer).collect::<Result<Vec<_>, _>>()?;
+    if layers.iter().any(|layer| !layer.links.is_empty()) {
+        return Ok(layers);
+    }
+    let mut above = BTreeSet::new();
+    let top_down = layers.into_iter().zip(records).rev();
+    let mut once: Vec<_> = top_down
+        .filter(|(_, record)| above.insert(record.diff_id))
+        .map(|(layer, _)| layer)
+        .collect();
+    once.reverse();
+    Ok(once)
 }
 
 fn layer(record: &LayerRecord) -> Result<snapshot::Layer, Fault> {

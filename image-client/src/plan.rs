@@ -47,7 +47,7 @@ impl Plan {
         let codecs = codecs(&manifest)?;
         let config_bytes = match known {
             Some(bytes) => bytes,
-            None => distribution::config(source, &manifest).await?,
+            None => config(source, &manifest).await?,
         };
         manifest.config.check(&config_bytes)?;
         let config = ImageConfig::parse(&config_bytes)?;
@@ -95,7 +95,7 @@ impl Look {
     pub(crate) async fn at(bytes: &[u8], source: &dyn Source, platform: &Platform) -> Result<Self, Fault> {
         let manifest = manifest(bytes)?;
         refuse_artifact(&manifest)?;
-        let config = ImageConfig::parse(&distribution::config(source, &manifest).await?)?;
+        let config = ImageConfig::parse(&config(source, &manifest).await?)?;
         let obstacle = codecs(&manifest)
             .err()
             .or_else(|| fits(&manifest, &config, platform).err());
@@ -161,6 +161,11 @@ fn manifest(bytes: &[u8]) -> Result<Manifest, Fault> {
             "expected a manifest, found an index",
         )),
     }
+}
+
+async fn config(source: &dyn Source, manifest: &Manifest) -> Result<Bytes, Fault> {
+    let fetched = distribution::config(source, manifest).await;
+    fetched.map_err(|e| Fault::from(e).under("cannot get the image's config"))
 }
 
 fn refuse_artifact(manifest: &Manifest) -> Result<(), Fault> {

@@ -4,6 +4,7 @@
 mod common;
 
 use std::fs;
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -17,7 +18,11 @@ const LAYERS: &str = "d /etc\nf /etc/one fill=5000\n---\nf /two fill=5000\n---\n
 /// Pulls and unpacks what must be refused; checks that only complete layers stay.
 #[track_caller]
 fn refused(lab: &Lab, client: &Client, image: &ImageName) -> (ErrorKind, String) {
-    let before = names(&lab.path(""));
+    let others = || {
+        let all = names(&lab.path("")).into_iter();
+        all.filter(|name| name != "work").collect::<Vec<_>>()
+    };
+    let before = others();
     let error = run(client.pull(image.clone(), lab.path("bundle/deep"))).unwrap_err();
     let (staging, mounts, _) = lab.left();
     assert_eq!((staging, mounts), (vec![], vec![]), "after {}", chain(&error));
@@ -27,11 +32,7 @@ fn refused(lab: &Lab, client: &Client, image: &ImageName) -> (ErrorKind, String)
     run(client.unpack(image.clone(), lab.path("flat"))).unwrap_err();
     assert!(names(&lab.path("flat")).is_empty());
     fs::remove_dir(lab.path("flat")).unwrap();
-    let after: Vec<String> = names(&lab.path(""))
-        .into_iter()
-        .filter(|name| name != "work")
-        .collect();
-    assert_eq!(after, before, "after {}", chain(&error));
+    assert_eq!(others(), before, "after {}", chain(&error));
     (error.kind().clone(), chain(&error))
 }
 
@@ -226,6 +227,34 @@ fn the_network_is_named_as_the_cause_and_not_the_archive_it_cut() {
         text.contains("layer 2 of 3") && !text.contains("decompress"),
         "{text}"
     );
+}
+
+#[test]
+fn a_full_store_is_told_with_numbers_and_emptied_again() {
+    let lab = Lab::new();
+    let work = lab.work_dir();
+    fs::create_dir(&work).unwrap();
+    let mounted = Command::new("mount")
+        .args(["-t", "tmpfs", "-o", "size=8m,mode=700", "tmpfs"])
+        .arg(&work)
+        .status();
+    assert!(mounted.unwrap().success());
+    // The first fits as long as it is compressed, the second not even then.
+    let zeros = Image::parse("f /zeros 0644 0:0 zero=40000000").build();
+    let large = Image::parse("f /large 0644 0:0 fill=9000000")
+        .compression(fixture::Compression::None)
+        .build();
+    for (name, image) in [("zeros", &zeros), ("large", &large)] {
+        let image_name = lab.layout(name, image);
+        let error = run(lab.client().pull(image_name, lab.path("bundle"))).unwrap_err();
+        let size = image.layers[0].bytes.len() as u64;
+        match error.kind() {
+            ErrorKind::NoSpace { needed, free } => assert!(*needed == size && *free < 8 << 20, "{error:?}"),
+            other => panic!("{name}: {other:?}\n{}", chain(&error)),
+        }
+        assert_eq!(lab.left(), (vec![], vec![], 0));
+        assert!(!lab.path("bundle").exists());
+    }
 }
 
 /// Tells when the first bytes of a layer have come.

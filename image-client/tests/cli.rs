@@ -1,0 +1,379 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The contract of the command line: output, exit status, hints.
+
+mod common;
+
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+use common::{Lab, names};
+use fixture::{Effect, Fault, Image, Registry};
+use serde_json::Value;
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_image-client");
+
+struct Told {
+    status: i32,
+    out: String,
+    err: String,
+}
+
+impl Told {
+    fn of(output: Output) -> Self {
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        Self {
+            status: output.status.code().unwrap(),
+            out: text(output.stdout),
+            err: text(output.stderr),
+        }
+    }
+
+    #[track_caller]
+    fn json(&self) -> Value {
+        assert_eq!(self.out.lines().count(), 1, "{}{}", self.out, self.err);
+        serde_json::from_str(&self.out).unwrap()
+    }
+
+    /// Asserts a failure with these words on stderr, each on a line of its own kind.
+    #[track_caller]
+    fn fails(&self, error: &str, hint: &str) {
+        assert_eq!(self.status, 1, "{}", self.err);
+        let line = |start: &str| {
+            self.err
+                .lines()
+                .find(|line| line.starts_with(start))
+                .unwrap_or_default()
+        };
+        assert!(
+            self.err.contains(error) && line("error: cannot ") != "",
+            "{}",
+            self.err
+        );
+        assert!(line("hint: ").contains(hint), "{}", self.err);
+        assert_eq!(self.out, "");
+    }
+}
+
+/// Runs the program with the lab's work directory; `words` are split at spaces.
+#[track_caller]
+fn run(lab: &Lab, words: &str) -> Told {
+    run_with(lab, words, "")
+}
+
+#[track_caller]
+fn run_with(lab: &Lab, words: &str, input: &str) -> Told {
+    let mut child = command(lab, words).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+    Told::of(child.wait_with_output().unwrap())
+}
+
+fn command(lab: &Lab, words: &str) -> Command {
+    let (verb, rest) = words.split_once(' ').unwrap_or((words, ""));
+    let mut command = Command::new(PROGRAM);
+    command
+        .arg(verb)
+        .arg("--work-dir")
+        .arg(lab.work_dir())
+        .args(rest.split_whitespace());
+    command
+        .current_dir(lab.path(""))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    command
+}
+
+fn image() -> Image {
+    Image::parse("d /etc\nf /etc/motd 0644 0:0 \"hello\\n\"\n--- zstd\nf /two 0644 0:0 fill=9000").build()
+}
+
+#[test]
+fn a_bundle_is_pulled_listed_and_undone() {
+    let lab = Lab::new();
+    let (image, name) = (image(), "oci-layout:image:latest");
+    lab.layout("image", &image);
+    let told = run(&lab, &format!("pull --insecure-accept-any-image {name} bundle"));
+    assert_eq!(
+        (told.status, told.out.trim_end()),
+        (0, image.manifest.digest.as_str()),
+        "{}",
+        told.err
+    );
+    assert!(
+        told.err.contains("layer 2/2 sha256:") && !told.err.contains('\x1b'),
+        "{}",
+        told.err
+    );
+    assert_eq!(
+        fs::read_to_string(lab.path("bundle/rootfs/etc/motd")).unwrap(),
+        "hello\n"
+    );
+
+    let told = run(&lab, "images");
+    let row = told.out.lines().nth(1).unwrap();
+    assert!(
+        row.starts_with("oci-layout:/") && row.contains(&image.manifest.digest[..19]),
+        "{}",
+        told.out
+    );
+    let listed = run(&lab, "images --json").json();
+    assert_eq!(listed["images"][0]["manifest_digest"], image.manifest.digest);
+
+    run(&lab, &format!("rm {name}")).fails("in use by", "umount");
+    let told = run(&lab, "umount bundle");
+    assert_eq!((told.status, told.out.as_str(), told.err.as_str()), (0, "", ""));
+    assert!(!lab.path("bundle").exists());
+    let told = run(&lab, &format!("rm {name}"));
+    assert!(
+        told.status == 0 && told.out.starts_with("removed 2 layers"),
+        "{}{}",
+        told.out,
+        told.err
+    );
+    run(&lab, &format!("rm {name}")).fails("no image named", "image-client images");
+    run(&lab, "umount bundle").fails("knows no such bundle", "--work-dir");
+}
+
+#[test]
+fn json_tells_digests_timings_and_bytes() {
+    let lab = Lab::new();
+    let image = image();
+    lab.layout("image", &image);
+    let pull = "pull --insecure-accept-any-image --json --progress none oci-layout:image bundle";
+    let told = run(&lab, pull);
+    assert_eq!(told.err, "");
+    let told = told.json();
+    assert_eq!(told["manifest_digest"], image.manifest.digest);
+    assert_eq!(told["layers"][1]["digest"], image.layers[1].digest);
+    assert_eq!(
+        told["bytes_downloaded"],
+        image.layers.iter().map(|layer| layer.bytes.len()).sum::<usize>()
+    );
+    assert_eq!(
+        told["bytes_unpacked"],
+        image.tars.iter().map(Vec::len).sum::<usize>()
+    );
+    for stage in ["resolve", "admit", "plan", "layers", "mount", "total"] {
+        assert!(told["timings_ms"][stage].as_f64().is_some(), "{told}");
+    }
+
+    let again = run(&lab, pull);
+    assert_eq!(again.status, 1);
+    let error = &again.json()["error"];
+    assert_eq!(
+        (&error["kind"], error["layer"].is_null()),
+        (&Value::from("used"), true),
+        "{error}"
+    );
+    assert!(
+        error["causes"][0]
+            .as_str()
+            .unwrap()
+            .starts_with("cannot pull `oci-layout:image`"),
+        "{error}"
+    );
+    assert!(error["hint"].as_str().unwrap().contains("umount"), "{error}");
+
+    let bad = Image::parse("f /x fill=5000")
+        .lie(fixture::Lie::LayerBytes(0))
+        .build();
+    lab.layout("bad", &bad);
+    let error = run(
+        &lab,
+        "unpack --insecure-accept-any-image --json oci-layout:bad flat",
+    );
+    let error = &error.json()["error"];
+    assert_eq!(error["kind"], "corrupt");
+    assert_eq!(
+        (&error["layer"]["number"], &error["layer"]["digest"]),
+        (&1.into(), &bad.layers[0].digest.as_str().into())
+    );
+}
+
+#[test]
+fn each_failure_has_its_words_its_hint_and_its_status() {
+    let lab = Lab::new();
+    lab.layout("image", &image());
+    let mut table = vec![
+        (
+            "pull --insecure-accept-any-image oci-layout:image@sha256:00 b",
+            2,
+            "bad digest",
+        ),
+        (
+            "pull --insecure-accept-any-image UPPER b",
+            2,
+            "bad image reference",
+        ),
+        (
+            "pull --insecure-accept-any-image --creds nocolon x/y b",
+            2,
+            "--creds",
+        ),
+        (
+            "pull --insecure-accept-any-image cimd:/x b",
+            1,
+            "unsupported kind of image name: `cimd:`",
+        ),
+        (
+            "pull --insecure-accept-any-image oci-layout:absent b",
+            1,
+            "absent",
+        ),
+        (
+            "pull --insecure-accept-any-image oci-layout:image:other b",
+            1,
+            "other",
+        ),
+        (
+            "pull --insecure-accept-any-image --platform linux/s390x oci-layout:image b",
+            1,
+            "linux/s390x",
+        ),
+        ("pull --policy absent.json oci-layout:image b", 1, "absent.json"),
+        ("pull --policy bad.json oci-layout:image b", 1, "bad.json"),
+        ("pull --policy reject.json oci-layout:image b", 1, "default"),
+        ("unpack --policy reject.json oci-layout:image b", 1, "default"),
+    ];
+    fs::write(lab.path("bad.json"), "{}").unwrap();
+    fs::write(lab.path("reject.json"), r#"{"default": [{"type": "reject"}]}"#).unwrap();
+    if !["/etc/containers/policy.json", "/etc/image-client/policy.json"]
+        .iter()
+        .any(|file| Path::new(file).exists())
+    {
+        table.push(("pull oci-layout:image b", 1, "--policy"));
+    }
+    for (words, status, text) in table {
+        let told = run(&lab, words);
+        assert!(
+            told.status == status && told.err.contains(text),
+            "{words}: {}\n{}",
+            told.status,
+            told.err
+        );
+        assert_eq!(told.out, "", "{words}");
+        assert!(!lab.path("b").exists(), "{words}");
+        assert!(!told.err.contains("nocolon"), "a credential is never repeated");
+    }
+}
+
+#[test]
+fn registries_are_reached_as_the_options_say() {
+    let lab = Lab::new();
+    let image = image();
+    let plain = Registry::builder()
+        .basic()
+        .credential("user", "pass:word")
+        .start();
+    plain.push("demo", "latest", &image);
+    let secure = Registry::builder()
+        .bearer()
+        .credential("user", "pass:word")
+        .tls()
+        .start();
+    secure.push("demo", "latest", &image);
+    fs::write(lab.path("ca.pem"), secure.ca_pem().unwrap()).unwrap();
+    // The text of user:pass:word in base64.
+    let auth = serde_json::json!({"auths": {secure.host(): {"auth": "dXNlcjpwYXNzOndvcmQ="}}});
+    fs::write(lab.path("auth.json"), auth.to_string()).unwrap();
+    let unpack = |options: &str, name: &str, dir: &str, input: &str| {
+        run_with(
+            &lab,
+            &format!("unpack --insecure-accept-any-image {options} {name} {dir}"),
+            input,
+        )
+    };
+    let (http, https) = (plain.reference("demo"), secure.reference("demo"));
+
+    unpack("", &http, "no", "").fails("cannot unpack", "--plain-http");
+    unpack("--plain-http", &http, "no", "").fails("401", "--creds-stdin");
+    unpack("--plain-http --creds-stdin", &http, "no", "user:wrong\n").fails("401", "--creds-stdin");
+    unpack("", &https, "no", "").fails("certificate", "--ca-cert");
+    assert!(!lab.path("no").exists());
+    for (options, name, input) in [
+        ("--plain-http --creds-stdin", &http, "user:pass:word\n"),
+        ("--plain-http --creds user:pass:word", &http, ""),
+        ("--ca-cert ca.pem --auth-file auth.json", &https, ""),
+    ] {
+        let told = unpack(options, name, "flat", input);
+        assert_eq!(
+            (told.status, told.out.trim_end()),
+            (0, image.manifest.digest.as_str()),
+            "{}",
+            told.err
+        );
+        assert_eq!(names(&lab.path("flat")), ["etc", "two"]);
+        fs::remove_dir_all(lab.path("flat")).unwrap();
+    }
+}
+
+#[test]
+fn inspect_shows_what_a_pull_would_take() {
+    let lab = Lab::new();
+    let image = image();
+    lab.layout("image", &image);
+    let told = run(&lab, "inspect --insecure-accept-any-image oci-layout:image");
+    for text in [
+        &image.manifest.digest,
+        &image.layers[0].digest,
+        "admitted by",
+        "in 2 layers",
+        "[\"/bin/sh\"]",
+    ] {
+        assert!(told.out.contains(text), "{text}:\n{}", told.out);
+    }
+    let told = run(
+        &lab,
+        "inspect --insecure-accept-any-image --json oci-layout:image",
+    )
+    .json();
+    assert_eq!(told["policy"]["verdict"], "admitted");
+    assert_eq!(told["config"]["config"]["Cmd"][0], "/bin/sh");
+    assert!(!lab.work_dir().exists());
+}
+
+#[test]
+fn a_signal_ends_a_pull_cleanly() {
+    let lab = Lab::new();
+    let registry = Registry::start();
+    let image = Image::parse("f /big fill=400000")
+        .compression(fixture::Compression::None)
+        .build();
+    registry.push("demo", "latest", &image);
+    registry.fault(Fault::on(&image.layers[0].digest, Effect::Stall(200_000)));
+    for (signal, verb) in [("INT", "pull"), ("TERM", "unpack")] {
+        let words = format!(
+            "{verb} --insecure-accept-any-image --plain-http {} place",
+            registry.reference("demo")
+        );
+        let mut child = command(&lab, &words).spawn().unwrap();
+        let mut err = BufReader::new(child.stderr.take().unwrap());
+        let mut line = String::new();
+        while !line.contains("fetching, ") {
+            line.clear();
+            assert_ne!(
+                err.read_line(&mut line).unwrap(),
+                0,
+                "ended before a layer was begun"
+            );
+        }
+        assert!(
+            Command::new("kill")
+                .args(["-s", signal, &child.id().to_string()])
+                .status()
+                .unwrap()
+                .success()
+        );
+        line.clear();
+        std::io::Read::read_to_string(&mut err, &mut line).unwrap();
+        assert_eq!(child.wait().unwrap().code(), Some(1));
+        assert!(
+            line.contains(&format!("error: interrupted by a signal: `SIG{signal}`")),
+            "{line}"
+        );
+        assert_eq!(lab.left(), (vec![], vec![], 0));
+        assert_eq!(names(&lab.path("")), ["work"]);
+    }
+}
