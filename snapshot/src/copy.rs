@@ -17,7 +17,7 @@ use crate::error::Context;
 use crate::meta::Meta;
 use crate::node::Copier;
 use crate::snapshotter::{Layer, Mounted, Snapshotter};
-use crate::stack::{DirView, Inode, Source, Stack, View, inode};
+use crate::stack::{DirView, Inode, Rules, Source, Stack, View, inode};
 use crate::{Error, ErrorKind, remove};
 
 /// In the state directory: which directory the tree was made in, so that no other is ever emptied.
@@ -186,7 +186,7 @@ impl<'a> Tree<'a> {
         };
         let root = tree
             .stack
-            .dir(b"", tree.stack.len())?
+            .dir(b"", tree.stack.sight(Rules::Image))?
             .map(|view| (*view).clone())
             .unwrap_or_default();
         let mut steps = vec![Step::Leave(Vec::new(), tree.stack.root_meta()?)];
@@ -212,7 +212,7 @@ impl<'a> Tree<'a> {
         let dir = beneath(self.top, path, DIRECTORY).at("open directory", shown(path))?;
         for (name, layers) in self.stack.names(path, view)? {
             let below = join(path, &name);
-            match self.stack.child(&layers, &below)? {
+            match self.stack.child(&layers, &below, Rules::Image)? {
                 View::Absent => {}
                 View::Dir(view) => {
                     mkdirat(&dir, name.as_slice(), Mode::S_IRWXU).at("make directory", shown(&below))?;

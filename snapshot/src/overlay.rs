@@ -15,7 +15,7 @@ use crate::dir::{self, DIRECTORY, beneath, open_dir, require_empty};
 use crate::error::Context;
 use crate::seam::Seam;
 use crate::snapshotter::{Layer, Mounted, Snapshotter};
-use crate::stack::Stack;
+use crate::stack::{Rules, Stack};
 use crate::{Error, ErrorKind, remove};
 
 use kernel::Way;
@@ -97,7 +97,7 @@ impl Overlay {
 fn assemble(ways: &[Way], layers: &[Layer], state: &OwnedFd, target: &OwnedFd) -> Result<(), Error> {
     let stack = Stack::open(layers)?;
     let live = stack
-        .dir(b"", stack.len())?
+        .dir(b"", stack.sight(Rules::Image))?
         .map(|root| root.live.clone())
         .unwrap_or_default();
     let seam = Seam::plan(&stack)?;

@@ -6,7 +6,7 @@ use std::os::fd::OwnedFd;
 use nix::errno::Errno;
 use nix::sys::stat::{FileStat, SFlag, fstat};
 
-use crate::dir::{self, DIRECTORY, HANDLE, beneath, file_type, shown, split};
+use crate::dir::{self, DIRECTORY, HANDLE, beneath, file_type, join, shown, split};
 use crate::error::{Context, quoted};
 use crate::meta::{is_opaque, is_whiteout};
 use crate::{Error, ErrorKind, Layer};
@@ -17,6 +17,8 @@ pub(crate) struct Sheet<'a> {
     pub(crate) layer: &'a Layer,
     pub(crate) root: OwnedFd,
     implied: HashSet<&'a [u8]>,
+    /// Implied directories with nothing but whiteouts: they are there to hide, not to be.
+    pub(crate) hollow: HashSet<&'a [u8]>,
     /// Names that the layer has besides those of its tree, by directory.
     extra: HashMap<&'a [u8], BTreeMap<&'a [u8], Extra>>,
     /// Directories that have to exist for links below them, and that the tree does not have.
@@ -48,6 +50,7 @@ impl<'a> Sheet<'a> {
             layer,
             root: dir::open_dir(&layer.tree)?,
             implied: layer.implied.iter().map(Vec::as_slice).collect(),
+            hollow: HashSet::new(),
             extra: HashMap::new(),
             bare: Vec::new(),
             origin: Vec::with_capacity(layer.links.len()),
@@ -82,6 +85,7 @@ impl<'a> Sheet<'a> {
                 }
             }
         }
+        sheet.find_hollow()?;
         Ok(sheet)
     }
 
@@ -105,6 +109,42 @@ impl<'a> Sheet<'a> {
         Ok(())
     }
 
+    fn find_hollow(&mut self) -> Result<(), Error> {
+        let links = self.layer.links.iter().map(|(name, _)| name);
+        let filled = links
+            .flat_map(|name| dir::ancestors(name))
+            .collect::<HashSet<_>>();
+        let mut implied = self
+            .implied
+            .iter()
+            .copied()
+            .filter(|path| !path.is_empty())
+            .collect::<Vec<_>>();
+        // In reverse order of their names, directories come before what holds them.
+        implied.sort_unstable_by(|a, b| b.cmp(a));
+        for path in implied.into_iter().filter(|path| !filled.contains(path)) {
+            if self.holds_only_whiteouts(path)? {
+                self.hollow.insert(path);
+            }
+        }
+        Ok(())
+    }
+
+    fn holds_only_whiteouts(&self, path: &[u8]) -> Result<bool, Error> {
+        let Some(dir) = self.tree_dir(path)? else {
+            return Ok(false);
+        };
+        for entry in dir::entries(&dir).at("read directory", shown(path))? {
+            let below = join(path, entry.at("read directory", shown(path))?.name.to_bytes());
+            match self.find_in_tree(&below)? {
+                Found::Whiteout => {}
+                Found::Dir { .. } if self.hollow.contains(below.as_slice()) => {}
+                _ => return Ok(false),
+            }
+        }
+        Ok(true)
+    }
+
     fn add(&mut self, path: &'a [u8], extra: Extra) {
         let (parent, name) = split(path);
         self.extra.entry(parent).or_default().insert(name, extra);
@@ -116,7 +156,7 @@ impl<'a> Sheet<'a> {
     }
 
     pub(crate) fn find(&self, path: &[u8]) -> Result<Found, Error> {
-        let found = self.find_in_tree(path).at("look up in layer", shown(path))?;
+        let found = self.find_in_tree(path)?;
         // What the tree has came after a link of the same name, except whiteouts, which are about
         // lower layers only.
         Ok(match (&found, self.extra(path)) {
@@ -127,7 +167,12 @@ impl<'a> Sheet<'a> {
         })
     }
 
-    fn find_in_tree(&self, path: &[u8]) -> nix::Result<Found> {
+    /// What the kernel finds, which sees the tree alone.
+    pub(crate) fn find_in_tree(&self, path: &[u8]) -> Result<Found, Error> {
+        self.find_by_handle(path).at("look up in layer", shown(path))
+    }
+
+    fn find_by_handle(&self, path: &[u8]) -> nix::Result<Found> {
         let handle = match beneath(&self.root, path, HANDLE) {
             // A link or a file stands where a directory would be: the layer has nothing below it.
             Err(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP) => return Ok(Found::Nothing),

@@ -27,8 +27,24 @@ pub(crate) struct Stack<'a> {
     known: RefCell<Known>,
 }
 
-/// Directories looked up before, by the number of layers looked at and the path.
-type Known = HashMap<(usize, Vec<u8>), Option<Rc<DirView>>>;
+/// Directories looked up before.
+type Known = HashMap<(Sight, Vec<u8>), Option<Rc<DirView>>>;
+
+/// Who looks, and from where.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct Sight {
+    /// How many layers count, from the bottom.
+    below: usize,
+    pub(crate) rules: Rules,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Rules {
+    /// What the image means, the notes about its layers included.
+    Image,
+    /// What overlayfs makes of the trees alone.
+    Kernel,
+}
 
 /// A visible directory.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -94,38 +110,52 @@ impl<'a> Stack<'a> {
         self.sheets[layer].layer
     }
 
-    /// The visible directory at `path`, if there is one, seen through the lowest `below` layers.
-    pub(crate) fn dir(&self, path: &[u8], below: usize) -> Result<Option<Rc<DirView>>, Error> {
-        let mut view = self.remember(b"", below, || self.top(below))?;
+    pub(crate) fn sight(&self, rules: Rules) -> Sight {
+        Sight {
+            below: self.len(),
+            rules,
+        }
+    }
+
+    /// The visible directory at `path`, if there is one.
+    pub(crate) fn dir(&self, path: &[u8], sight: Sight) -> Result<Option<Rc<DirView>>, Error> {
+        let all = (0..sight.below).rev().collect::<Vec<_>>();
+        let mut view = self.remember(b"", sight, &all)?;
         for prefix in dir::ancestors(path).chain((!path.is_empty()).then_some(path)) {
             let Some(parent) = view else { return Ok(None) };
-            view = self.remember(prefix, below, || self.child(&parent.live, prefix))?;
+            view = self.remember(prefix, sight, &parent.live)?;
         }
         Ok(view)
     }
 
-    /// What is visible at `path`, seen through the lowest `below` layers.
-    pub(crate) fn lookup(&self, path: &[u8], below: usize) -> Result<View, Error> {
-        match self.dir(split(path).0, below)? {
-            Some(parent) => self.child(&parent.live, path),
+    /// What is visible at `path`.
+    pub(crate) fn lookup(&self, path: &[u8], sight: Sight) -> Result<View, Error> {
+        match self.dir(split(path).0, sight)? {
+            Some(parent) => self.child(&parent.live, path, sight.rules),
             None => Ok(View::Absent),
         }
     }
 
     /// What is visible at `path`, whose parent directory is in `layers`, topmost first.
-    pub(crate) fn child(&self, layers: &[usize], path: &[u8]) -> Result<View, Error> {
+    pub(crate) fn child(&self, layers: &[usize], path: &[u8], rules: Rules) -> Result<View, Error> {
         let mut view = DirView::default();
-        let mut closed = false;
+        let (mut solid, mut closed) = (false, false);
         for &layer in layers {
-            match self.sheets[layer].find(path)? {
+            let sheet = &self.sheets[layer];
+            let found = match rules {
+                Rules::Image => sheet.find(path)?,
+                Rules::Kernel => sheet.find_in_tree(path)?,
+            };
+            match found {
                 Found::Nothing => {}
                 Found::Dir { opaque } => {
                     if !closed {
                         view.live.push(layer);
                     }
-                    if view.named.is_none() && self.sheets[layer].is_named(path) {
+                    if view.named.is_none() && sheet.is_named(path) {
                         view.named = Some(layer);
                     }
+                    solid |= rules == Rules::Kernel || !sheet.hollow.contains(path);
                     // An opaque directory hides what is in the one below, which still is its
                     // predecessor: one that is only implied goes on showing its metadata.
                     closed |= opaque;
@@ -133,16 +163,12 @@ impl<'a> Stack<'a> {
                         break;
                     }
                 }
-                Found::File(stat) if view.live.is_empty() => return Ok(View::File { layer, stat }),
-                Found::Link(link) if view.live.is_empty() => return Ok(View::Link { layer, link }),
+                Found::File(stat) if !solid => return Ok(View::File { layer, stat }),
+                Found::Link(link) if !solid => return Ok(View::Link { layer, link }),
                 Found::Whiteout | Found::File(_) | Found::Link(_) => break,
             }
         }
-        Ok(if view.live.is_empty() {
-            View::Absent
-        } else {
-            View::Dir(view)
-        })
+        Ok(if solid { View::Dir(view) } else { View::Absent })
     }
 
     /// The names in a visible directory and, for each, the layers that have it, topmost first.
@@ -171,7 +197,7 @@ impl<'a> Stack<'a> {
 
     /// The metadata of the root: a stand-in if no layer names it.
     pub(crate) fn root_meta(&self) -> Result<Meta, Error> {
-        match self.dir(b"", self.len())? {
+        match self.dir(b"", self.sight(Rules::Image))? {
             Some(view) if view.named.is_some() => self.meta(b"", &view),
             _ => Ok(Meta::unnamed_directory()),
         }
@@ -188,9 +214,14 @@ impl<'a> Stack<'a> {
         Ok(layers)
     }
 
-    /// The directories of a layer that are there for links only.
-    pub(crate) fn bare(&self, layer: usize) -> &[&'a [u8]] {
-        &self.sheets[layer].bare
+    /// The paths at which the kernel may see something else than the image means.
+    pub(crate) fn doubtful(&self) -> impl Iterator<Item = &[u8]> {
+        self.sheets.iter().flat_map(|sheet| {
+            let links = sheet.layer.links.iter().map(|(name, _)| name.as_slice());
+            links
+                .chain(sheet.bare.iter().copied())
+                .chain(sheet.hollow.iter().copied())
+        })
     }
 
     /// All visible hard links to files of lower layers.
@@ -201,7 +232,7 @@ impl<'a> Stack<'a> {
         let mut links = Vec::new();
         for (layer, sheet) in self.sheets.iter().enumerate() {
             for (link, (name, _)) in sheet.layer.links.iter().enumerate() {
-                match self.lookup(name, self.len())? {
+                match self.lookup(name, self.sight(Rules::Image))? {
                     View::Link { layer: l, link: k } if (l, k) == (layer, link) => {
                         links.push(Link {
                             name: name.clone(),
@@ -220,7 +251,11 @@ impl<'a> Stack<'a> {
         loop {
             let sheet = &self.sheets[layer];
             let (name, target) = &sheet.layer.links[sheet.origin[link]];
-            match self.lookup(target, layer)? {
+            let lower = Sight {
+                below: layer,
+                rules: Rules::Image,
+            };
+            match self.lookup(target, lower)? {
                 View::File { layer, stat } => {
                     return Ok(Source {
                         layer,
@@ -244,22 +279,12 @@ impl<'a> Stack<'a> {
         }
     }
 
-    fn top(&self, below: usize) -> Result<View, Error> {
-        let layers = (0..below).rev().collect::<Vec<_>>();
-        self.child(&layers, b"")
-    }
-
-    fn remember(
-        &self,
-        path: &[u8],
-        below: usize,
-        look: impl FnOnce() -> Result<View, Error>,
-    ) -> Result<Option<Rc<DirView>>, Error> {
-        let key = (below, path.to_vec());
+    fn remember(&self, path: &[u8], sight: Sight, layers: &[usize]) -> Result<Option<Rc<DirView>>, Error> {
+        let key = (sight, path.to_vec());
         if let Some(known) = self.known.borrow().get(&key) {
             return Ok(known.clone());
         }
-        let view = match look()? {
+        let view = match self.child(layers, path, sight.rules)? {
             View::Dir(view) => Some(Rc::new(view)),
             _ => None,
         };

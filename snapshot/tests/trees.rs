@@ -206,6 +206,48 @@ fn a_stray_whiteout_is_not_listed() {
 }
 
 #[test]
+fn directories_that_only_hold_whiteouts_are_there_to_hide_not_to_be() {
+    let hollow = "d /\nimplied /a\nimplied /a/b\nw /a/b/gone\nimplied /o\no /o";
+    // Nothing below: nothing to see.
+    check(&["d /\nf /f x", hollow], "f", &[]);
+    // They hide in what is below, whose metadata stays.
+    check(
+        &[
+            "d /\nd /a\nmode /a 0700\nd /a/b\nmode /a/b 0711\nf /a/b/gone x\nf /a/b/kept x\nd /o\nmode /o 0701\nf /o/gone x",
+            hollow,
+        ],
+        "a a/b a/b/kept o",
+        &[("a", "dir 700"), ("a/b", "dir 711"), ("o", "dir 701")],
+    );
+    // What is no directory stays what it is.
+    check(
+        &["d /\nf /a file\ns /o elsewhere", hollow],
+        "a o",
+        &[("a", "\"file\""), ("o", "symlink -> elsewhere")],
+    );
+    check(
+        &["d /\nd /a\nf /a/b file", hollow, "d /\nimplied /a\nf /a/c x"],
+        "a a/b a/c",
+        &[],
+    );
+    // Something beside the whiteout makes a directory of it.
+    check(&["d /", "d /\nimplied /a\nw /a/gone\nf /a/new x"], "a a/new", &[]);
+}
+
+#[test]
+fn a_link_hides_what_it_replaced_even_when_it_is_replaced_itself() {
+    check(
+        &[
+            "d /\nf /f x\nd /a\nf /a/old x\nd /a/sub\nf /a/sub/old x",
+            "d /\nlink /a f",
+            "d /\nd /a\nd /a/sub\nf /a/sub/new x",
+        ],
+        "a a/sub a/sub/new f",
+        &[],
+    );
+}
+
+#[test]
 fn implied_directories_show_the_metadata_of_the_layer_below() {
     check(
         &[
