@@ -52,6 +52,7 @@ pub(crate) async fn find(
             .parse::<Platform>()
             .is_ok_and(|own| platform.accepts(&own))
     {
+        tracing::info!(%digest, "found in the store");
         return Ok(Found::stored(place, *digest, record));
     }
     let resolved = distribution::resolve(&*place.source, &place.target, platform).await?;

@@ -284,6 +284,13 @@ fn unpack(store: &Store, layer: &Layer, mut reader: BlobReader) -> Result<(Layer
         .finish()
         .map_err(|e| Fault::io("read the layer to its end", e))?;
     layer.check(&unpacked)?;
+    tracing::info!(
+        blob = %layer.descriptor.digest.short(),
+        entries = unpacked.entries,
+        bytes = unpacked.bytes,
+        dropped_xattrs = unpacked.dropped_xattrs,
+        "layer unpacked"
+    );
     let bytes = unpacked.bytes;
     let record = store.publish(
         stage,

@@ -21,15 +21,24 @@
 //! each time, also for what is in the store; no layer is requested before it has answered, and only an admitted
 //! image can be planned. A layer is published when its blob's digest and its archive's diff_id both hold.
 //!
-//! Without root, or without a store, an image can be unpacked into a folder:
+//! Without a store and without a mount, an image can be unpacked into a folder:
 //!
-//! ```no_run
-//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
-//! # use image_client::{Client, ImageName};
+//! ```
+//! use image_client::{Client, ImageName};
+//!
+//! # let dir = tempfile::tempdir()?;
+//! # let image = fixture::Image::parse("f /hello 0644 0:0 \"world\"").build();
+//! # fixture::write_layout(&dir.path().join("image"), &[("latest", &image)])?;
+//! # let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+//! # runtime.block_on(async {
+//! let layout = dir.path().join("image");
+//! let image: ImageName = format!("oci-layout:{}:latest", layout.display()).parse()?;
 //! let client = Client::builder().dangerous().accept_any_image().build()?;
-//! client.unpack("oci-layout:./busybox:latest".parse::<ImageName>()?, "rootfs").await?;
-//! # Ok(())
-//! # }
+//! let done = client.unpack(image, dir.path().join("rootfs")).await?;
+//! assert_eq!(std::fs::read_to_string(done.dir.join("hello"))?, "world");
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! # })?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
 mod blocking;

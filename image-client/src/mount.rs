@@ -111,14 +111,17 @@ impl Drop for Bundle {
 
 /// Whether the image can become a bundle, as far as that can be told without its files.
 pub(crate) fn check_config(config: &ImageConfig) -> Result<(), Fault> {
-    Ok(bundle::check_config(config, &options(config))?)
+    let options = options(config);
+    if options.command.is_some() {
+        tracing::warn!("the image names no command: `process.args` of the bundle is empty");
+    }
+    Ok(bundle::check_config(config, &options)?)
 }
 
 /// An image without a command is data; who made it knows how to use it.
 fn options(config: &ImageConfig) -> Options {
     let mut options = Options::default();
     if config.config.entrypoint.is_empty() && config.config.cmd.is_empty() {
-        tracing::warn!("the image names no command: `process.args` of the bundle is empty");
         options.command = Some(Vec::new());
     }
     options

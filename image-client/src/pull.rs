@@ -74,9 +74,15 @@ async fn ready(
     let tell = |stage| request.progress.event(&Event::Stage(stage));
     tell(Stage::Resolving);
     let found = find::find(shared, store, request).await?;
+    tracing::info!(image = found.name, manifest = %found.manifest.digest, "resolved");
     timings.resolve = clock.lap();
     tell(Stage::Admitting);
     let admitted = find::admit(policy, &found)?;
+    tracing::info!(
+        scope = admitted.verdict().scope,
+        policy = admitted.verdict().source,
+        "admitted"
+    );
     timings.admit = clock.lap();
     tell(Stage::Planning);
     let platform = request.platform.as_ref().unwrap_or(&shared.platform);
@@ -126,6 +132,7 @@ async fn pull(shared: &Arc<Shared>, request: &Request, bundle: &Path) -> Result<
         mount::Bundle::make(store, snapshotter, &recipe)
     });
     mounted.await?.keep();
+    tracing::info!(bundle = %bundle.display(), snapshotter = name, "mounted");
     drop(lease);
     image.timings.mount = ready.clock.lap();
     image.timings.total = ready.clock.total();

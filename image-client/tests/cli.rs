@@ -47,7 +47,7 @@ impl Told {
                 .unwrap_or_default()
         };
         assert!(
-            self.err.contains(error) && line("error: cannot ") != "",
+            self.err.contains(error) && !line("error: cannot ").is_empty(),
             "{}",
             self.err
         );

@@ -185,7 +185,7 @@ fn general(kind: &ErrorKind) -> Option<&'static str> {
             "the source sent other bytes than announced; if it repeats, it is broken or hostile"
         }
         ErrorKind::NotPermitted => {
-            "mounting, and keeping owners and devices of files, needs root (CAP_SYS_ADMIN, CAP_CHOWN, CAP_MKNOD)"
+            "check who may write there; mounting, and keeping owners and devices of files, needs root"
         }
         ErrorKind::NoSpace { .. } => "free some space, or choose another place",
         _ => return None,
