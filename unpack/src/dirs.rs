@@ -21,6 +21,10 @@ use crate::{Error, Limits, Root, files};
 const MAX_LINKS: u32 = 40;
 /// Directory handles kept open; the next entry is nearly always near the last.
 const OPEN: usize = 64;
+/// About what a map or set takes for a name besides its bytes.
+const RECORD: u64 = 64;
+/// What a directory's node takes besides that.
+const NODE: usize = size_of::<Node>();
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Id(u32);
@@ -71,7 +75,8 @@ pub(crate) struct Dirs {
     open: HashMap<Id, Rc<OwnedFd>>,
     order: VecDeque<Id>,
     max_depth: usize,
-    max_directories: u64,
+    max_bytes: u64,
+    bytes: u64,
 }
 
 impl Dirs {
@@ -97,7 +102,8 @@ impl Dirs {
             open: HashMap::new(),
             order: VecDeque::new(),
             max_depth: limits.depth,
-            max_directories: limits.directories,
+            max_bytes: limits.record_bytes,
+            bytes: 0,
         })
     }
 
@@ -110,8 +116,26 @@ impl Dirs {
         self.nodes[id.0 as usize].children.get(name).copied()
     }
 
-    pub(crate) fn set_child(&mut self, id: Id, name: &[u8], child: Child) {
+    pub(crate) fn set_child(&mut self, id: Id, name: &[u8], child: Child) -> Result<(), Error> {
+        self.remember(name.len())?;
         self.node(id).children.insert(name.into(), child);
+        Ok(())
+    }
+
+    pub(crate) fn hide(&mut self, id: Id, name: &[u8]) -> Result<(), Error> {
+        self.remember(name.len())?;
+        self.node(id).hidden.insert(name.into());
+        Ok(())
+    }
+
+    /// Counts a record with so many bytes of names. Nothing is ever counted back: what a layer makes
+    /// and replaces again is bounded too.
+    pub(crate) fn remember(&mut self, names: usize) -> Result<(), Error> {
+        self.bytes = self.bytes.saturating_add(RECORD + names as u64);
+        if self.bytes > self.max_bytes {
+            return Err(Error::limit("record_bytes", self.max_bytes));
+        }
+        Ok(())
     }
 
     /// Forgets a name, and everything below it if it was a directory.
@@ -252,9 +276,7 @@ impl Dirs {
     }
 
     fn add(&mut self, parent: Id, name: &[u8], lower_time: Option<(i64, u32)>) -> Result<Id, Error> {
-        if self.nodes.len() as u64 >= self.max_directories {
-            return Err(Error::limit("directories", self.max_directories));
-        }
+        self.remember(NODE + name.len())?;
         let depth = self.node(parent).depth + 1;
         if depth > self.max_depth {
             return Err(Error::limit("depth", self.max_depth as u64));
@@ -269,7 +291,7 @@ impl Dirs {
             opaque,
             ..Node::new(parent, name, depth)
         });
-        self.set_child(parent, name, Child::Directory(id));
+        self.set_child(parent, name, Child::Directory(id))?;
         Ok(id)
     }
 

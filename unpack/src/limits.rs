@@ -19,9 +19,10 @@ pub struct Limits {
     pub xattr_bytes: usize,
     /// Entries of a layer. Default 8 million: more than any file system of an image holds.
     pub entries: u64,
-    /// Directories that a layer makes or touches. About 200 bytes of memory are kept for each
-    /// until the layer ends. Default 1 million.
-    pub directories: u64,
+    /// Bytes of memory for what is remembered of a layer until it ends: its directories, symbolic links
+    /// and whiteouts, about 100 bytes and the name for each; every entry where whiteouts remove.
+    /// Default 512 MiB, which a million directories do not reach.
+    pub record_bytes: u64,
     /// Pieces of a sparse file. The map is held in memory, 16 bytes a piece. Default 65,536.
     pub sparse_pieces: usize,
     /// Bytes of one file, holes included. Default 1 TiB.
@@ -50,7 +51,7 @@ impl Default for Limits {
             xattrs: 1024,
             xattr_bytes: 64 << 10,
             entries: 8_000_000,
-            directories: 1_000_000,
+            record_bytes: 512 << 20,
             sparse_pieces: 65_536,
             file_bytes: 1 << 40,
             layer_bytes: 256 << 30,

@@ -103,9 +103,9 @@ fn limits_hold_at_their_value_and_break_above() {
             "f /a \"\"\nf /b \"\"\nf /c \"\"".into(),
         ),
         (
-            "directories",
-            |l| l.directories = 3,
-            |l| l.directories = 2,
+            "record_bytes",
+            |l| l.record_bytes = 1200,
+            |l| l.record_bytes = 300,
             "d /a\nd /b".into(),
         ),
         (

@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Turns entries into files.
 
+mod content;
+mod finish;
+mod whiteouts;
+
 use std::collections::HashMap;
 use std::io::BufRead;
 use std::os::fd::{AsFd, OwnedFd};
@@ -8,7 +12,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use nix::errno::Errno;
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::stat::{Mode, SFlag, makedev, mknodat, umask};
-use nix::unistd::{LinkatFlags, ftruncate, linkat, symlinkat, write};
+use nix::unistd::{LinkatFlags, linkat, symlinkat};
 
 use crate::dirs::{Child, Dirs, Id, Missing, ROOT};
 use crate::files::{self, Metadata};
@@ -19,8 +23,6 @@ const WHITEOUT: &[u8] = b".wh.";
 const OPAQUE: &[u8] = b".wh..wh..opq";
 /// Names that aufs used for its own book-keeping; they say nothing about the layer.
 const AUFS: &[u8] = b".wh..wh.";
-/// What a directory gets that no entry describes.
-const IMPLIED_MODE: u32 = 0o755;
 
 pub(crate) struct Extractor {
     dirs: Dirs,
@@ -118,7 +120,7 @@ impl Extractor {
             }
         };
         if child != Child::Other || self.whiteouts == Whiteouts::Remove {
-            self.dirs.set_child(parent, name, child);
+            self.dirs.set_child(parent, name, child)?;
         }
         Ok(())
     }
@@ -166,18 +168,8 @@ impl Extractor {
             files::create(fd, name, meta.mode)
         })?;
         match pieces {
-            None => copy(archive, size, |bytes, _| write_all(&file, bytes))?,
-            Some(pieces) => {
-                for piece in pieces {
-                    let start = piece.offset;
-                    copy(archive, piece.length, |bytes, at| {
-                        write_all_at(&file, bytes, start + at)
-                    })?;
-                }
-                let length =
-                    i64::try_from(size).map_err(|_| Error::limit("file_bytes", self.limits.file_bytes))?;
-                ftruncate(&file, length).map_err(|e| Error::io("set the size", e))?;
-            }
+            None => content::write_file(archive, &file, size)?,
+            Some(pieces) => content::write_sparse(archive, &file, size, &pieces)?,
         }
         self.metadata.set(&file, meta, true)?;
         Ok(Child::Other)
@@ -269,170 +261,11 @@ impl Extractor {
                 }
                 path.extend_from_slice(name);
                 let target = components(target, &self.limits)?.join(&b'/');
+                self.dirs.remember(path.len() + target.len())?;
                 self.links.insert(path, (self.entries, target));
                 Ok(Child::Other)
             }
         }
-    }
-
-    /// A whiteout hides what lower layers have, never what its own layer has, wherever it stands.
-    fn whiteout(&mut self, parents: &[&[u8]], name: &[u8], hidden: &[u8]) -> Result<(), Error> {
-        if name == OPAQUE {
-            return self.opaque(parents);
-        }
-        if name.starts_with(AUFS) {
-            return Ok(());
-        }
-        if matches!(hidden, b"" | b"." | b"..") {
-            return Err(Error::refused("it is a whiteout of no name"));
-        }
-        let Some(parent) = self.whiteout_parent(parents)? else {
-            return Ok(());
-        };
-        self.dirs.node(parent).hidden.insert(hidden.into());
-        match (self.whiteouts, self.dirs.child(parent, hidden)) {
-            (Whiteouts::Overlay, Some(Child::Directory(id))) => self.dirs.node(id).opaque = true,
-            (Whiteouts::Overlay, _) => {
-                let fd = self.dirs.fd(parent)?;
-                match mknodat(&fd, files::os(hidden), SFlag::S_IFCHR, Mode::empty(), 0) {
-                    Ok(()) | Err(Errno::EEXIST) => {}
-                    Err(e) => return Err(Error::io("make a whiteout", e)),
-                }
-            }
-            (Whiteouts::Remove, Some(Child::Directory(id))) => self.clear_lower(id)?,
-            (Whiteouts::Remove, Some(_)) => {}
-            (Whiteouts::Remove, None) => self.dirs.clear(parent, hidden)?,
-        }
-        Ok(())
-    }
-
-    fn opaque(&mut self, parents: &[&[u8]]) -> Result<(), Error> {
-        let Some(id) = self.whiteout_parent(parents)? else {
-            return Ok(());
-        };
-        match self.whiteouts {
-            Whiteouts::Overlay => {
-                self.dirs.node(id).opaque = true;
-                Ok(())
-            }
-            Whiteouts::Remove => self.clear_children(id),
-        }
-    }
-
-    /// Where whiteouts remove, a directory that is not there has nothing to remove. Elsewhere it may
-    /// be in a lower layer, unless this very layer has something else in its place.
-    fn whiteout_parent(&mut self, parents: &[&[u8]]) -> Result<Option<Id>, Error> {
-        self.dirs.walk(
-            parents,
-            match self.whiteouts {
-                Whiteouts::Remove => Missing::Stop,
-                Whiteouts::Overlay => Missing::MakeIfFree,
-            },
-        )
-    }
-
-    /// Takes everything out of a directory that this layer has not put there.
-    fn clear_children(&mut self, id: Id) -> Result<(), Error> {
-        let mut todo = vec![id];
-        while let Some(id) = todo.pop() {
-            let fd = self.dirs.fd(id)?;
-            for (name, _) in files::list(&fd).map_err(|e| Error::io("list a directory", e))? {
-                match self.dirs.child(id, &name) {
-                    None => {
-                        files::remove(&fd, &name).map_err(|e| Error::io("remove what a whiteout hides", e))?
-                    }
-                    Some(Child::Directory(child)) => {
-                        self.dirs.node(child).lower_time = None;
-                        todo.push(child);
-                    }
-                    Some(_) => {}
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// The same, and the directory itself is this layer's alone from now on.
-    fn clear_lower(&mut self, id: Id) -> Result<(), Error> {
-        self.dirs.node(id).lower_time = None;
-        self.clear_children(id)
-    }
-
-    /// Describes the directories, now that nothing more changes in them, and collects the notes.
-    fn finish(&mut self) -> Result<Notes, Error> {
-        let mut notes = Notes::default();
-        for id in self.dirs.inner_first() {
-            let path = self.dirs.path(id);
-            self.finish_directory(id, &path, &mut notes)
-                .map_err(|e| e.at(&path))?;
-        }
-        notes.implied.reverse();
-        notes.hollow.reverse();
-        notes.whiteouts.reverse();
-        let mut links: Vec<_> = std::mem::take(&mut self.links).into_iter().collect();
-        links.sort_by_key(|(_, (place, _))| *place);
-        for (name, (_, target)) in links {
-            if !self.exists(&name)? {
-                notes.links.push((name, target));
-            }
-        }
-        Ok(notes)
-    }
-
-    fn finish_directory(&mut self, id: Id, path: &[u8], notes: &mut Notes) -> Result<(), Error> {
-        let fd = self.dirs.fd(id)?;
-        let node = self.dirs.node(id);
-        let (meta, lower_time) = (node.meta.take(), node.lower_time);
-        let overlay = self.whiteouts == Whiteouts::Overlay;
-        let (implied, filled) = (meta.is_none(), node.filled);
-        if overlay && implied {
-            notes.implied.push(path.to_vec());
-        }
-        if overlay && implied && !filled && id != ROOT {
-            notes.hollow.push(path.to_vec());
-        }
-        if overlay && !node.hidden.is_empty() {
-            notes.whiteouts.push(path.to_vec());
-        }
-        if overlay && node.opaque {
-            // Overlayfs has no opaque root: the layers below are left out instead.
-            match id {
-                ROOT => notes.opaque_root = true,
-                _ => files::set_opaque(&fd)?,
-            }
-        }
-        if filled || !implied {
-            let parent = self.dirs.parent(id);
-            self.dirs.node(parent).filled = true;
-        }
-        match (meta, lower_time) {
-            (None, Some(time)) => files::set_time(&fd, time),
-            (Some(meta), Some(_)) => {
-                files::clear_xattrs(&fd)?;
-                self.metadata.set(&fd, &meta, false)
-            }
-            (meta, None) => {
-                let implied = Meta {
-                    mode: IMPLIED_MODE,
-                    ..Meta::default()
-                };
-                self.metadata.set(&fd, &meta.unwrap_or(implied), false)
-            }
-        }
-    }
-
-    /// Whether a later entry of the layer made something under this path.
-    fn exists(&mut self, path: &[u8]) -> Result<bool, Error> {
-        let components: Vec<&[u8]> = path.split(|b| *b == b'/').collect();
-        let Some((name, parents)) = components.split_last() else {
-            return Ok(false);
-        };
-        let Some(parent) = self.dirs.walk(parents, Missing::Stop)? else {
-            return Ok(true);
-        };
-        let fd = self.dirs.fd(parent)?;
-        let stat = files::stat(&fd, name).map_err(|e| Error::io("look up a hard link", e))?;
-        Ok(stat.is_some_and(|stat| !files::is_whiteout(&stat)))
     }
 }
 
@@ -452,54 +285,4 @@ fn components<'a>(name: &'a [u8], limits: &Limits) -> Result<Vec<&'a [u8]>, Erro
         true => Err(Error::refused("its name leads upwards with `..`")),
         false => Ok(parts),
     }
-}
-
-/// Hands `length` bytes of the entry on, with the place of each part among them.
-fn copy(
-    archive: &mut Entries<impl BufRead>,
-    length: u64,
-    mut put: impl FnMut(&[u8], u64) -> nix::Result<()>,
-) -> Result<(), Error> {
-    let mut done = 0;
-    while done < length {
-        let bytes = archive.data()?;
-        let part = usize::try_from(length - done)
-            .unwrap_or(usize::MAX)
-            .min(bytes.len());
-        let Some(bytes) = bytes.get(..part).filter(|bytes| !bytes.is_empty()) else {
-            return Err(Error::archive("an entry is shorter than its size"));
-        };
-        put(bytes, done).map_err(|e| Error::io("write", e))?;
-        archive.consume(part);
-        done += part as u64;
-    }
-    Ok(())
-}
-
-fn write_all(file: &OwnedFd, mut bytes: &[u8]) -> nix::Result<()> {
-    while !bytes.is_empty() {
-        match write(file, bytes) {
-            Ok(0) => return Err(Errno::EIO),
-            Ok(length) => bytes = bytes.get(length..).unwrap_or_default(),
-            Err(Errno::EINTR) => {}
-            Err(e) => return Err(e),
-        }
-    }
-    Ok(())
-}
-
-fn write_all_at(file: &OwnedFd, mut bytes: &[u8], mut at: u64) -> nix::Result<()> {
-    while !bytes.is_empty() {
-        let offset = i64::try_from(at).map_err(|_| Errno::EFBIG)?;
-        match nix::sys::uio::pwrite(file, bytes, offset) {
-            Ok(0) => return Err(Errno::EIO),
-            Ok(length) => {
-                bytes = bytes.get(length..).unwrap_or_default();
-                at += length as u64;
-            }
-            Err(Errno::EINTR) => {}
-            Err(e) => return Err(e),
-        }
-    }
-    Ok(())
 }

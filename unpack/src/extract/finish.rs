@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The end of a layer: directories get their metadata, and the notes are written.
+
+use crate::dirs::{Id, Missing, ROOT};
+use crate::tar::Meta;
+use crate::{Error, Notes, Whiteouts, files};
+
+use super::Extractor;
+
+/// What a directory gets that no entry describes.
+const IMPLIED_MODE: u32 = 0o755;
+
+impl Extractor {
+    /// Describes the directories, now that nothing more changes in them, and collects the notes.
+    pub(super) fn finish(&mut self) -> Result<Notes, Error> {
+        let mut notes = Notes::default();
+        for id in self.dirs.inner_first() {
+            let path = self.dirs.path(id);
+            self.finish_directory(id, &path, &mut notes)
+                .map_err(|e| e.at(&path))?;
+        }
+        notes.implied.reverse();
+        notes.hollow.reverse();
+        notes.whiteouts.reverse();
+        let mut links: Vec<_> = std::mem::take(&mut self.links).into_iter().collect();
+        links.sort_by_key(|(_, (place, _))| *place);
+        for (name, (_, target)) in links {
+            if !self.exists(&name)? {
+                notes.links.push((name, target));
+            }
+        }
+        Ok(notes)
+    }
+
+    fn finish_directory(&mut self, id: Id, path: &[u8], notes: &mut Notes) -> Result<(), Error> {
+        let fd = self.dirs.fd(id)?;
+        let node = self.dirs.node(id);
+        let (meta, lower_time) = (node.meta.take(), node.lower_time);
+        let (implied, filled, opaque, hides) =
+            (meta.is_none(), node.filled, node.opaque, !node.hidden.is_empty());
+        if self.whiteouts == Whiteouts::Overlay {
+            let mut note = |wanted: bool, paths: &mut Vec<Vec<u8>>| {
+                if wanted {
+                    self.dirs.remember(path.len())?;
+                    paths.push(path.to_vec());
+                }
+                Ok(())
+            };
+            note(implied, &mut notes.implied)?;
+            note(implied && !filled && id != ROOT, &mut notes.hollow)?;
+            note(hides, &mut notes.whiteouts)?;
+            match (opaque, id) {
+                (false, _) => {}
+                // Overlayfs has no opaque root: the layers below are left out instead.
+                (true, ROOT) => notes.opaque_root = true,
+                (true, _) => files::set_opaque(&fd)?,
+            }
+        }
+        if filled || !implied {
+            let parent = self.dirs.parent(id);
+            self.dirs.node(parent).filled = true;
+        }
+        match (meta, lower_time) {
+            (None, Some(time)) => files::set_time(&fd, time),
+            (Some(meta), Some(_)) => {
+                files::clear_xattrs(&fd)?;
+                self.metadata.set(&fd, &meta, false)
+            }
+            (meta, None) => {
+                let implied = Meta {
+                    mode: IMPLIED_MODE,
+                    ..Meta::default()
+                };
+                self.metadata.set(&fd, &meta.unwrap_or(implied), false)
+            }
+        }
+    }
+
+    /// Whether a later entry of the layer made something under this path.
+    fn exists(&mut self, path: &[u8]) -> Result<bool, Error> {
+        let components: Vec<&[u8]> = path.split(|b| *b == b'/').collect();
+        let Some((name, parents)) = components.split_last() else {
+            return Ok(false);
+        };
+        let Some(parent) = self.dirs.walk(parents, Missing::Stop)? else {
+            return Ok(true);
+        };
+        let fd = self.dirs.fd(parent)?;
+        let stat = files::stat(&fd, name).map_err(|e| Error::io("look up a hard link", e))?;
+        Ok(stat.is_some_and(|stat| !files::is_whiteout(&stat)))
+    }
+}
