@@ -104,25 +104,30 @@ fn close_to_others(root: &OwnedFd, path: &Path) -> Result<(), Error> {
             path.display(),
         ));
     }
-    if stat.st_mode & 0o022 != 0 {
-        return Err(Error::new(
-            ErrorKind::Unsafe,
-            "the work directory is writable by other users",
-            path.display(),
-        ));
+    let list = || names(root).map_err(failed);
+    let entries = list()?;
+    let others_write = stat.st_mode & 0o022 != 0;
+    let unsafe_to_use = || {
+        let what = "the work directory is writable by other users";
+        Err(Error::new(ErrorKind::Unsafe, what, path.display()))
+    };
+    if others_write && !entries.is_empty() {
+        return unsafe_to_use();
     }
     if stat.st_mode & 0o077 == 0 {
         return Ok(());
     }
     // A directory with other content may be the root of a file system, or a mistake: its mode is
     // not ours to change. The folders made inside it are private in any case.
-    let entries = names(root).map_err(failed)?;
-    let ours = entries.is_empty() || entries.iter().any(|name| name.to_bytes() == CATALOGUE.as_bytes());
-    if ours {
-        fchmod(root, Mode::S_IRWXU).map_err(failed)
-    } else {
-        Ok(())
+    if !entries.is_empty() && !entries.iter().any(|name| name.to_bytes() == CATALOGUE.as_bytes()) {
+        return Ok(());
     }
+    fchmod(root, Mode::S_IRWXU).map_err(failed)?;
+    // An empty one that all could write to, as a new tmpfs is, may have been used until just now.
+    if others_write && !list()?.is_empty() {
+        return unsafe_to_use();
+    }
+    Ok(())
 }
 
 /// A digest as the name of one path component.
