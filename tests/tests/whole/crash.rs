@@ -12,7 +12,11 @@ use crate::place::{Place, Run};
 fn start(place: &Place, image: &str, bundle: &str) -> Child {
     let mut command: Command = place.command("pull");
     command.args(["--plain-http", image]).arg(place.path(bundle));
-    command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("start the program")
+    command
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("start the program")
 }
 
 #[track_caller]
@@ -52,27 +56,43 @@ fn processes_share_a_store_without_mixing_images() {
         let place = Place::new();
         // Each image twice, all at once.
         let pulls: Vec<_> = (0..8)
-            .map(|n| start(&place, &registry.reference(&format!("family-{}:latest", n % 4)), &format!("bundle-{n}")))
+            .map(|n| {
+                start(
+                    &place,
+                    &registry.reference(&format!("family-{}:latest", n % 4)),
+                    &format!("bundle-{n}"),
+                )
+            })
             .collect();
         for (n, child) in pulls.into_iter().enumerate() {
             finish(child).ok();
             let rootfs = place.rootfs(&format!("bundle-{n}"));
             let own = std::fs::read_to_string(rootfs.join("own")).expect("own");
             assert_eq!(own, format!("image {}", n % 4), "round {round}");
-            assert_eq!(std::fs::metadata(rootfs.join("base/a")).expect("a").len(), 900_000);
+            assert_eq!(
+                std::fs::metadata(rootfs.join("base/a")).expect("a").len(),
+                900_000
+            );
             assert!(!rootfs.join("base/b").exists() && rootfs.join("more/c").exists());
         }
         // A writer in one bundle is not seen in another of the same image.
         std::fs::write(place.rootfs("bundle-0").join("own"), "changed").expect("write");
-        assert_eq!(std::fs::read_to_string(place.rootfs("bundle-4").join("own")).expect("own"), "image 0");
+        assert_eq!(
+            std::fs::read_to_string(place.rootfs("bundle-4").join("own")).expect("own"),
+            "image 0"
+        );
         for n in 0..8 {
             place.run("umount", [place.path(&format!("bundle-{n}"))]).ok();
         }
         for n in 0..4 {
-            place.run("rm", [registry.reference(&format!("family-{n}:latest"))]).ok();
+            place
+                .run("rm", [registry.reference(&format!("family-{n}:latest"))])
+                .ok();
         }
         place.assert_clean();
-        let layers = std::fs::read_dir(place.store().join("layers")).expect("layers").count();
+        let layers = std::fs::read_dir(place.store().join("layers"))
+            .expect("layers")
+            .count();
         assert_eq!(layers, 0, "layers of removed images are left");
     }
 }
@@ -87,12 +107,24 @@ fn layers_that_are_there_are_not_fetched_again() {
     registry.push("one", "latest", &images[0]);
     registry.push("two", "latest", &images[1]);
     let place = Place::new();
-    let blobs = || registry.requests().iter().filter(|r| r.path.contains("/blobs/")).count();
-    place.pull(&["--plain-http"], &registry.reference("one:latest"), "a").ok();
+    let blobs = || {
+        registry
+            .requests()
+            .iter()
+            .filter(|r| r.path.contains("/blobs/"))
+            .count()
+    };
+    place
+        .pull(&["--plain-http"], &registry.reference("one:latest"), "a")
+        .ok();
     assert_eq!(blobs(), 4, "a config and three layers");
-    place.pull(&["--plain-http"], &registry.reference("two:latest"), "b").ok();
+    place
+        .pull(&["--plain-http"], &registry.reference("two:latest"), "b")
+        .ok();
     assert_eq!(blobs(), 6, "a config and the one layer that is new");
-    place.pull(&["--plain-http"], &registry.reference("one:latest"), "c").ok();
+    place
+        .pull(&["--plain-http"], &registry.reference("one:latest"), "c")
+        .ok();
     assert_eq!(blobs(), 6, "nothing is new");
     let tree = fixture::Listing::new().without_times();
     assert_eq!(tree.of(place.rootfs("a")), tree.of(place.rootfs("c")));
@@ -104,9 +136,13 @@ fn a_pull_that_is_killed_leaves_nothing_half_done() {
     if !is_root(test) {
         return;
     }
-    let Some(folder) = lab_image(test, "debian") else { return };
+    let Some(folder) = lab_image(test, "debian") else {
+        return;
+    };
     let registry = Registry::start();
-    registry.serve_layout("debian", &folder).expect("serve the layout");
+    registry
+        .serve_layout("debian", &folder)
+        .expect("serve the layout");
     let image = registry.reference("debian:latest");
     let reference = Place::new();
     let begun = Instant::now();
@@ -123,7 +159,13 @@ fn a_pull_that_is_killed_leaves_nothing_half_done() {
         let _ = child.kill();
         let _ = child.wait();
         let config = place.path(&bundle).join("config.json");
-        assert!(!config.exists() || place.mounts().iter().any(|m| m.ends_with(&format!("{bundle}/rootfs"))));
+        assert!(
+            !config.exists()
+                || place
+                    .mounts()
+                    .iter()
+                    .any(|m| m.ends_with(&format!("{bundle}/rootfs")))
+        );
     }
     place.pull(&["--plain-http"], &image, "bundle").ok();
     assert_eq!(fixture::tree(place.rootfs("bundle")), want);
@@ -146,15 +188,31 @@ fn an_interrupted_pull_cleans_up_and_says_so() {
     let place = Place::new();
     let child = start(&place, &registry.reference("slow:latest"), "bundle");
     let deadline = Instant::now() + Duration::from_secs(20);
-    while registry.requests().iter().filter(|r| r.path.contains("/blobs/")).count() < 2 {
+    while registry
+        .requests()
+        .iter()
+        .filter(|r| r.path.contains("/blobs/"))
+        .count()
+        < 2
+    {
         assert!(Instant::now() < deadline, "the pull asks for no layer");
         std::thread::sleep(Duration::from_millis(10));
     }
     let interrupted = Instant::now();
     let pid = child.id().to_string();
-    assert!(Command::new("kill").args(["-TERM", &pid]).status().expect("kill").success());
+    assert!(
+        Command::new("kill")
+            .args(["-TERM", &pid])
+            .status()
+            .expect("kill")
+            .success()
+    );
     let run = finish(child);
-    assert!(interrupted.elapsed() < Duration::from_secs(10), "took {:?}", interrupted.elapsed());
+    assert!(
+        interrupted.elapsed() < Duration::from_secs(10),
+        "took {:?}",
+        interrupted.elapsed()
+    );
     assert_eq!(run.code, Some(1), "{}", run.stderr);
     place.assert_clean();
     assert!(!place.path("bundle").exists());

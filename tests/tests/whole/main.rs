@@ -2,7 +2,7 @@
 //! The whole: the command line against real registries, real images and real peers.
 //!
 //! Images are those of `cargo xtask lab`. What is missing here is said loudly and skipped.
-#![allow(missing_docs)]
+#![allow(missing_docs, unreachable_pub, missing_debug_implementations)]
 
 mod crash;
 mod faults;

@@ -29,14 +29,17 @@ fn no_image_takes_more_than_64_mib() {
         "ml/gzip",
         "ml/zstd",
     ] {
-        let Some(folder) = lab_image(test, name) else { continue };
+        let Some(folder) = lab_image(test, name) else {
+            continue;
+        };
         let place = Place::new();
         // From a registry, since that is the longer way.
         let registry = fixture::Registry::start();
         registry.serve_layout("image", &folder).expect("serve the layout");
-        for (image, options) in
-            [(registry.reference("image:latest"), &["--plain-http"][..]), (layout(&folder), &["--snapshotter", "copy"])]
-        {
+        for (image, options) in [
+            (registry.reference("image:latest"), &["--plain-http"][..]),
+            (layout(&folder), &["--snapshotter", "copy"]),
+        ] {
             let peak = peak(&place, &image, options);
             assert!(peak < LIMIT, "{name} from {image}: {peak} KiB");
             place.run("umount", [place.path("bundle")]).ok();
@@ -48,8 +51,19 @@ fn no_image_takes_more_than_64_mib() {
 /// Pulls in a child of a child, so that `wait4` accounts for the program alone.
 fn peak(place: &Place, image: &str, options: &[&str]) -> u64 {
     let mut command = Command::new("/usr/bin/time");
-    command.args(["-q", "-f", "%M", "-o"]).arg(place.path("peak")).arg(program());
-    command.args(["pull", "--insecure-accept-any-image", "--progress", "none", "--work-dir"]).arg(place.store());
+    command
+        .args(["-q", "-f", "%M", "-o"])
+        .arg(place.path("peak"))
+        .arg(program());
+    command
+        .args([
+            "pull",
+            "--insecure-accept-any-image",
+            "--progress",
+            "none",
+            "--work-dir",
+        ])
+        .arg(place.store());
     command.args(options).arg(image).arg(place.path("bundle"));
     let run = crate::place::Run::of(&mut command).ok();
     assert!(run.stdout.starts_with("sha256:"), "{}", run.stdout);

@@ -34,7 +34,8 @@ pub fn umoci(layout: &Path) -> Option<Lines> {
         .stderr(Stdio::null())
         .status()
         .expect("run umoci");
-    done.success().then(|| lines(&fixture::tree(bundle.join("rootfs"))))
+    done.success()
+        .then(|| lines(&fixture::tree(bundle.join("rootfs"))))
 }
 
 /// A containerd of its own.
@@ -60,7 +61,12 @@ impl Containerd {
             .expect("start containerd");
         let daemon = Containerd { dir, child };
         let deadline = Instant::now() + Duration::from_secs(30);
-        while !daemon.ctr().arg("version").output().is_ok_and(|o| o.status.success()) {
+        while !daemon
+            .ctr()
+            .arg("version")
+            .output()
+            .is_ok_and(|o| o.status.success())
+        {
             assert!(Instant::now() < deadline, "containerd does not answer");
             std::thread::sleep(Duration::from_millis(50));
         }
@@ -75,7 +81,11 @@ impl Containerd {
 
     /// What it makes of an image of a plain-http registry; none where it refuses.
     pub fn tree(&self, image: &str) -> Option<Lines> {
-        let pulled = self.ctr().args(["images", "pull", "--plain-http", image]).output().expect("run ctr");
+        let pulled = self
+            .ctr()
+            .args(["images", "pull", "--plain-http", image])
+            .output()
+            .expect("run ctr");
         if !pulled.status.success() {
             return None;
         }
@@ -102,7 +112,10 @@ pub fn assert_agrees(image: &str, ours: &Lines, umoci: &Lines, containerd: &Line
     for (name, line) in umoci {
         // The root's own time is the moment of unpacking in either.
         if name != "." && containerd.get(name) == Some(line) && ours.get(name) != Some(line) {
-            wrong.push(format!("{name}\n  both {line}\n  we   {}", ours.get(name).map_or("nothing", |l| l)));
+            wrong.push(format!(
+                "{name}\n  both {line}\n  we   {}",
+                ours.get(name).map_or("nothing", |l| l)
+            ));
         }
     }
     for (name, line) in ours {
@@ -110,5 +123,10 @@ pub fn assert_agrees(image: &str, ours: &Lines, umoci: &Lines, containerd: &Line
             wrong.push(format!("{name}\n  both nothing\n  we   {line}"));
         }
     }
-    assert!(wrong.is_empty(), "{image}: {} differences\n{}", wrong.len(), wrong[..wrong.len().min(20)].join("\n"));
+    assert!(
+        wrong.is_empty(),
+        "{image}: {} differences\n{}",
+        wrong.len(),
+        wrong[..wrong.len().min(20)].join("\n")
+    );
 }

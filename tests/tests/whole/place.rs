@@ -36,7 +36,9 @@ pub struct Run {
 
 impl Place {
     pub fn new() -> Self {
-        Place { dir: tempfile::tempdir().expect("a temporary folder") }
+        Place {
+            dir: tempfile::tempdir().expect("a temporary folder"),
+        }
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
@@ -50,7 +52,11 @@ impl Place {
     /// The program with a subcommand and the options that tests share.
     pub fn command(&self, subcommand: &str) -> Command {
         let mut command = Command::new(program());
-        command.arg(subcommand).arg("--work-dir").arg(self.store()).stdin(Stdio::null());
+        command
+            .arg(subcommand)
+            .arg("--work-dir")
+            .arg(self.store())
+            .stdin(Stdio::null());
         if matches!(subcommand, "pull" | "unpack" | "inspect") {
             command.args(["--insecure-accept-any-image", "--progress", "none"]);
         }
@@ -58,7 +64,10 @@ impl Place {
     }
 
     pub fn run<A: Into<OsString>>(&self, subcommand: &str, arguments: impl IntoIterator<Item = A>) -> Run {
-        Run::of(self.command(subcommand).args(arguments.into_iter().map(Into::into)))
+        Run::of(
+            self.command(subcommand)
+                .args(arguments.into_iter().map(Into::into)),
+        )
     }
 
     /// Pulls into a bundle of this name; the options come first.
@@ -92,7 +101,10 @@ impl Place {
         assert_eq!(self.mounts(), Vec::<String>::new(), "something is still mounted");
         let staging = self.store().join("staging");
         if staging.exists() {
-            let left: Vec<_> = std::fs::read_dir(&staging).expect("staging").map(|e| e.expect("entry").path()).collect();
+            let left: Vec<_> = std::fs::read_dir(&staging)
+                .expect("staging")
+                .map(|e| e.expect("entry").path())
+                .collect();
             assert!(left.is_empty(), "left in staging: {left:?}");
         }
     }
@@ -108,7 +120,11 @@ impl Drop for Place {
 
 impl Run {
     pub fn of(command: &mut Command) -> Run {
-        let Output { status, stdout, stderr } = command.output().expect("run the program");
+        let Output {
+            status,
+            stdout,
+            stderr,
+        } = command.output().expect("run the program");
         Run {
             code: status.code(),
             stdout: String::from_utf8_lossy(&stdout).into_owned(),
@@ -137,7 +153,9 @@ impl Run {
 pub fn has_tool(test: &str, tool: &str) -> bool {
     let paths = std::env::var_os("PATH").unwrap_or_default();
     let found = std::env::split_paths(&paths).any(|dir| dir.join(tool).exists())
-        || ["/usr/sbin", "/sbin"].iter().any(|dir| Path::new(dir).join(tool).exists());
+        || ["/usr/sbin", "/sbin"]
+            .iter()
+            .any(|dir| Path::new(dir).join(tool).exists());
     if !found {
         fixture::skip(test, &format!("no {tool} here"));
     }

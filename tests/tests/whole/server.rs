@@ -38,7 +38,10 @@ impl Server {
         let dir = tempfile::tempdir().expect("a temporary folder");
         let path = dir.path();
         // Nobody else takes the port between: tests ask the kernel for another each time.
-        let port = TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a free port").port();
+        let port = TcpListener::bind("127.0.0.1:0")
+            .and_then(|l| l.local_addr())
+            .expect("a free port")
+            .port();
         let mut config = format!(
             "version: 0.1\nlog: {{level: error, accesslog: {{disabled: true}}}}\n\
              storage: {{filesystem: {{rootdirectory: {}}}}}\nhttp:\n  addr: 127.0.0.1:{port}\n",
@@ -46,12 +49,18 @@ impl Server {
         );
         if options.tls {
             certificates(path);
-            config += &format!("  tls: {{certificate: {0}/tls.crt, key: {0}/tls.key}}\n", path.display());
+            config += &format!(
+                "  tls: {{certificate: {0}/tls.crt, key: {0}/tls.key}}\n",
+                path.display()
+            );
         }
         if options.auth {
             let users = tool(Command::new("htpasswd").args(["-Bbn", USER, PASSWORD]));
             std::fs::write(path.join("users"), users).expect("users");
-            config += &format!("auth: {{htpasswd: {{realm: lab, path: {}/users}}}}\n", path.display());
+            config += &format!(
+                "auth: {{htpasswd: {{realm: lab, path: {}/users}}}}\n",
+                path.display()
+            );
         }
         std::fs::write(path.join("config.yml"), config).expect("config");
         let log = std::fs::File::create(path.join("log")).expect("log");
@@ -63,7 +72,12 @@ impl Server {
             .stderr(log)
             .spawn()
             .expect("start docker-registry");
-        let server = Server { dir, child, port, options };
+        let server = Server {
+            dir,
+            child,
+            port,
+            options,
+        };
         let deadline = Instant::now() + Duration::from_secs(20);
         while TcpStream::connect(("127.0.0.1", port)).is_err() {
             assert!(Instant::now() < deadline, "docker-registry does not listen");
@@ -113,7 +127,10 @@ fn certificates(path: &Path) {
     let ca = CertifiedIssuer::self_signed(ca, KeyPair::generate().expect("a key")).expect("a CA");
     let key = KeyPair::generate().expect("a key");
     let names = ["localhost".to_owned(), "127.0.0.1".to_owned()];
-    let leaf = CertificateParams::new(names).expect("names").signed_by(&key, &ca).expect("a certificate");
+    let leaf = CertificateParams::new(names)
+        .expect("names")
+        .signed_by(&key, &ca)
+        .expect("a certificate");
     std::fs::create_dir(path.join("ca")).expect("ca");
     std::fs::write(path.join("ca/ca.crt"), ca.pem()).expect("ca.crt");
     std::fs::write(path.join("tls.crt"), leaf.pem()).expect("tls.crt");
