@@ -17,6 +17,17 @@ pub(crate) fn run() -> Result<()> {
         "--deny",
         "warnings",
     ]))?;
+    // What a guest builds: the library alone.
+    sh::run(&mut sh::cargo([
+        "clippy",
+        "--package",
+        "image-client",
+        "--lib",
+        "--no-default-features",
+        "--",
+        "--deny",
+        "warnings",
+    ]))?;
     step("tidy");
     tidy::run()?;
     step("doc");

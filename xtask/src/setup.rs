@@ -18,6 +18,7 @@ const TEST: &[&str] = &[
     "apache2-utils",
     "attr",
     "buildah",
+    "containerd",
     "curl",
     "debootstrap",
     "docker-registry",
@@ -27,12 +28,13 @@ const TEST: &[&str] = &[
     "python3",
     "python3-pip",
     "skopeo",
+    "time",
     "umoci",
     "zstd",
 ];
 
 /// Clients to compare with, and what measures them.
-const BENCH: &[&str] = &["containerd", "e2fsprogs", "podman", "runc", "time"];
+const BENCH: &[&str] = &["e2fsprogs", "podman", "runc"];
 
 pub(crate) fn run(arguments: &[String]) -> Result<()> {
     let level = arguments.first().map_or("test", String::as_str);
