@@ -2,7 +2,7 @@
 //! OCI runtime bundles: `config.json` beside a root filesystem.
 //!
 //! The order of work is [`check_config`] and [`prepare`] before anything is mounted, the mount at
-//! `BUNDLE/rootfs`, then [`write`]; [`remove`] takes back what [`prepare`] and [`write`] made.
+//! `BUNDLE/rootfs`, then [`write()`]; [`remove`] takes back what [`prepare`] and [`write()`] made.
 //!
 //! The document follows image-spec, conversion.md. Where that leaves a choice:
 //!
@@ -49,7 +49,7 @@ pub struct Options {
 /// Checks what can be checked without the root filesystem, so before it is mounted.
 ///
 /// # Errors
-/// As [`write`], except what depends on the image's files.
+/// As [`write()`], except what depends on the image's files.
 pub fn check_config(config: &ImageConfig, options: &Options) -> Result<(), Error> {
     convert::process(config, options)?;
     user::parse(&config.config.user)?;
@@ -72,10 +72,10 @@ pub fn write(bundle: &Path, config: &ImageConfig, rootfs: &Path) -> Result<Spec,
     write_with(bundle, config, rootfs, &Options::default())
 }
 
-/// As [`write`], with choices of the caller.
+/// As [`write()`], with choices of the caller.
 ///
 /// # Errors
-/// As [`write`].
+/// As [`write()`].
 pub fn write_with(
     bundle: &Path,
     config: &ImageConfig,

@@ -2,7 +2,7 @@
 //! From unpacked layers to something that runs: mounts and OCI runtime bundles.
 //!
 //! A [`Snapshotter`] presents layers, each a tree of its own that is never changed, as one writable
-//! tree: [`Overlay`] by the kernel's overlayfs, [`Copy`] by a copy where that cannot be had; [`choose`]
+//! tree: [`Overlay`] by the kernel's overlayfs, [`Copy`](struct@Copy) by a copy where that cannot be had; [`choose`]
 //! finds out which. Both give the same tree, down to nanoseconds, attributes and hard links.
 //! [`bundle`] then writes the `config.json` that a runtime starts.
 //!

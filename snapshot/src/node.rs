@@ -77,6 +77,10 @@ impl Copier {
                 Err(error) => return Err(error),
             }
         }
+        // A file whose blocks cover it has no holes to look for.
+        if stat.st_blocks.saturating_mul(512) >= stat.st_size {
+            return self.range(from, to, 0, stat.st_size);
+        }
         ftruncate(to, stat.st_size)?;
         let mut at = 0;
         while let Some(start) = seek(from, at, Whence::SeekData)? {

@@ -3,6 +3,7 @@
 mod common;
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use common::{Lab, chain, is_root};
 use snapshot::{Copy, ErrorKind, Overlay, Snapshotter};
@@ -68,15 +69,10 @@ fn layer(dice: &mut Dice) -> String {
             if bare {
                 continue;
             }
-            if !made.contains_key(&dir) {
-                lines.push(if dice.roll(2) == 0 {
-                    format!("implied {dir}")
-                } else {
-                    format!("d {dir}")
-                });
-                made.insert(dir, "d");
-            } else if made[&dir] != "d" {
-                return lines.join("\n");
+            if let Entry::Vacant(free) = made.entry(dir) {
+                let word = ["implied", "d"][dice.roll(2) as usize];
+                lines.push(format!("{word} {}", free.key()));
+                free.insert("d");
             }
         }
         match kind {

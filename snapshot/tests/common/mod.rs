@@ -2,6 +2,8 @@
 //! Layers written as text, and listings of trees.
 #![allow(dead_code, clippy::print_stderr)]
 
+pub(crate) mod place;
+
 use std::collections::BTreeMap;
 use std::ffi::{CString, OsStr};
 use std::fs;
@@ -14,7 +16,7 @@ use nix::sys::stat::{FchmodatFlags, Mode, SFlag, UtimensatFlags, fchmodat, maked
 use nix::sys::time::TimeSpec;
 use nix::unistd::{Gid, Uid, fchownat};
 use rustix::fs::{XattrFlags, lgetxattr, llistxattr, lsetxattr};
-use snapshot::{Layer, Snapshotter};
+use snapshot::{Copy, Layer, Overlay, Snapshotter};
 use tempfile::TempDir;
 
 /// Says loudly when a test cannot run.
@@ -260,4 +262,28 @@ fn xattrs(path: &Path) -> String {
         text += &format!(" {}={}", name.escape_ascii(), value[..length].escape_ascii());
     }
     text
+}
+
+/// Checks the names that the tree of `layers` has, and parts of some lines.
+pub(crate) fn check(layers: &[&str], names: &str, lines: &[(&str, &str)]) {
+    if !is_root() {
+        return;
+    }
+    let lab = Lab::new(layers);
+    let overlay = lab.tree(&Overlay);
+    let copy = lab.tree(&Copy);
+    for (name, line) in &copy {
+        assert_eq!(overlay.get(name), Some(line), "overlay against copy: {name}");
+    }
+    let seen = overlay
+        .keys()
+        .filter(|name| !name.is_empty())
+        .cloned()
+        .collect::<Vec<_>>()
+        .join(" ");
+    assert_eq!(seen, names);
+    for (name, want) in lines {
+        let line = &overlay[*name];
+        assert!(line.contains(want), "{name}: `{line}` has no `{want}`");
+    }
 }
