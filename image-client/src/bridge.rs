@@ -19,6 +19,10 @@ const WINDOW: usize = 4 << 20;
 /// the wrong digest, and that is the better explanation; a huge blob is not fetched for it.
 const AFTERMATH: u64 = 16 << 20;
 
+/// What a piece takes of the window at the least: a source that sends single bytes must not fill the memory with
+/// what surrounds each of them.
+const PIECE: usize = 1 << 10;
+
 enum Message {
     Piece(Piece),
     /// The blob's end, its size and digest verified: the only way to a clean end of file.
@@ -33,7 +37,7 @@ struct Piece {
 
 /// The end which the network's task writes. Dropping it before the end makes the reader fail.
 pub(crate) struct BlobWriter {
-    // Unbounded in count only: every piece carries its part of the window.
+    // Needs no bound of its own: every piece carries its part of the window.
     messages: mpsc::UnboundedSender<Message>,
     room: Arc<Semaphore>,
 }
@@ -92,7 +96,7 @@ pub(crate) async fn pump(
 impl BlobWriter {
     /// Waits for room and hands over one piece; false when nobody reads any more.
     async fn send(&self, bytes: Bytes) -> bool {
-        let need = u32::try_from(bytes.len().min(WINDOW)).unwrap_or(u32::MAX);
+        let need = u32::try_from(bytes.len().clamp(PIECE, WINDOW)).unwrap_or(u32::MAX);
         let Ok(room) = Arc::clone(&self.room).acquire_many_owned(need).await else {
             return false;
         };
@@ -179,6 +183,17 @@ mod tests {
             (all.as_slice(), error.kind()),
             (b"ab".as_slice(), io::ErrorKind::ConnectionAborted)
         );
+    }
+
+    #[test]
+    fn single_bytes_on_the_way_are_bounded_too() {
+        let (writer, _reader) = channel();
+        runtime().block_on(async {
+            for _ in 0..WINDOW / PIECE {
+                assert!(writer.send(Bytes::from_static(b"x")).await);
+            }
+            assert_eq!(writer.room.available_permits(), 0);
+        });
     }
 
     #[test]
