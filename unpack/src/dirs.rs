@@ -42,8 +42,6 @@ pub(crate) struct Node {
     /// What an entry of this layer says of it; none for an implied directory.
     pub(crate) meta: Option<Meta>,
     pub(crate) opaque: bool,
-    /// Something of this layer is in it, or below it, that is no whiteout.
-    pub(crate) filled: bool,
     /// Names in it that this layer's whiteouts hide.
     pub(crate) hidden: HashSet<Box<[u8]>>,
     removed: bool,
@@ -303,10 +301,6 @@ impl Dirs {
         ids
     }
 
-    pub(crate) fn parent(&self, id: Id) -> Id {
-        self.nodes[id.0 as usize].parent
-    }
-
     /// The path from the root, without a slash in front.
     pub(crate) fn path(&self, id: Id) -> Vec<u8> {
         let mut names = Vec::new();
@@ -331,7 +325,6 @@ impl Node {
             lower_time: None,
             meta: None,
             opaque: false,
-            filled: false,
             hidden: HashSet::new(),
             removed: false,
         }

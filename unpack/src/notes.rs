@@ -9,9 +9,6 @@ pub struct Notes {
     /// Directories that no entry describes, made because entries are below them. A lower layer's
     /// directory of that path keeps its own metadata.
     pub implied: Vec<Vec<u8>>,
-    /// Those of the implied directories that hold nothing but whiteouts. They are there to hide what
-    /// a lower layer's directory has; where there is none, they are not there either.
-    pub hollow: Vec<Vec<u8>>,
     /// Directories in which at least one whiteout was made.
     pub whiteouts: Vec<Vec<u8>>,
     /// Hard links, as name and target, whose target only a lower layer can have. They were not made.
@@ -21,7 +18,6 @@ pub struct Notes {
 }
 
 const IMPLIED: u8 = b'i';
-const HOLLOW: u8 = b'h';
 const WHITEOUTS: u8 = b'w';
 const LINK: u8 = b'l';
 const OPAQUE_ROOT: u8 = b'o';
@@ -38,7 +34,6 @@ impl Notes {
             }
         };
         self.implied.iter().for_each(|path| put(IMPLIED, &[path]));
-        self.hollow.iter().for_each(|path| put(HOLLOW, &[path]));
         self.whiteouts.iter().for_each(|path| put(WHITEOUTS, &[path]));
         self.links
             .iter()
@@ -62,7 +57,6 @@ impl Notes {
             bytes = rest;
             match *letter {
                 IMPLIED => notes.implied.push(path(&mut bytes)?.to_vec()),
-                HOLLOW => notes.hollow.push(path(&mut bytes)?.to_vec()),
                 WHITEOUTS => notes.whiteouts.push(path(&mut bytes)?.to_vec()),
                 LINK => notes
                     .links
@@ -83,7 +77,6 @@ mod tests {
     fn notes_come_back_as_they_were() {
         let notes = Notes {
             implied: vec![b"".to_vec(), b"a/\xff\n".to_vec()],
-            hollow: vec![b"a/\xff\n".to_vec()],
             whiteouts: vec![b"etc".to_vec()],
             links: vec![(b"a/b".to_vec(), b"c".to_vec())],
             opaque_root: true,

@@ -242,7 +242,6 @@ fn overlay_form_leaves_to_the_notes_what_lower_layers_decide() {
         "d etc\nc etc/shadow 0:0\nd opt\nd opt/app\nf opt/app/run x\nd srv",
     );
     assert_eq!(names(&notes.implied), ["", "opt", "opt/app", "srv"]);
-    assert_eq!(names(&notes.hollow), ["srv"]);
     assert_eq!(names(&notes.whiteouts), ["etc"]);
     let links: Vec<_> = notes
         .links
@@ -251,11 +250,6 @@ fn overlay_form_leaves_to_the_notes_what_lower_layers_decide() {
         .collect();
     assert_eq!(links, [(&b"from"[..], &b"lower/file"[..]), (b"again", b"from")]);
     assert!(!notes.opaque_root);
-    let notes = overlay(
-        "w /no/such/file\nw /no/dir\nd /no/dir\nw /a/b\nf /a/c \"\"",
-        "d a\nc a/b 0:0\nf a/c\nd no\nd no/dir\nd no/such\nc no/such/file 0:0",
-    );
-    assert_eq!(names(&notes.hollow), ["no/such"]);
     assert!(overlay("o /\nf /a \"\"", "f a").opaque_root);
 }
 

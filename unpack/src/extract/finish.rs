@@ -20,7 +20,6 @@ impl Extractor {
                 .map_err(|e| e.at(&path))?;
         }
         notes.implied.reverse();
-        notes.hollow.reverse();
         notes.whiteouts.reverse();
         let mut links: Vec<_> = std::mem::take(&mut self.links).into_iter().collect();
         links.sort_by_key(|(_, (place, _))| *place);
@@ -36,8 +35,7 @@ impl Extractor {
         let fd = self.dirs.fd(id)?;
         let node = self.dirs.node(id);
         let (meta, lower_time) = (node.meta.take(), node.lower_time);
-        let (implied, filled, opaque, hides) =
-            (meta.is_none(), node.filled, node.opaque, !node.hidden.is_empty());
+        let (implied, opaque, hides) = (meta.is_none(), node.opaque, !node.hidden.is_empty());
         if self.whiteouts == Whiteouts::Overlay {
             let mut note = |wanted: bool, paths: &mut Vec<Vec<u8>>| {
                 if wanted {
@@ -47,7 +45,6 @@ impl Extractor {
                 Ok(())
             };
             note(implied, &mut notes.implied)?;
-            note(implied && !filled && id != ROOT, &mut notes.hollow)?;
             note(hides, &mut notes.whiteouts)?;
             match (opaque, id) {
                 (false, _) => {}
@@ -55,10 +52,6 @@ impl Extractor {
                 (true, ROOT) => notes.opaque_root = true,
                 (true, _) => files::set_opaque(&fd)?,
             }
-        }
-        if filled || !implied {
-            let parent = self.dirs.parent(id);
-            self.dirs.node(parent).filled = true;
         }
         match (meta, lower_time) {
             (None, Some(time)) => files::set_time(&fd, time),

@@ -105,7 +105,6 @@ impl Extractor {
             return Ok(());
         }
         let parent = self.parent(parents)?;
-        self.dirs.node(parent).filled = true;
         let child = match entry.kind {
             Kind::Directory => return self.directory(parent, name, entry.meta),
             Kind::File { size, pieces } => self.file(parent, name, &entry.meta, size, pieces, archive)?,
