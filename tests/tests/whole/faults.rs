@@ -55,9 +55,7 @@ fn a_registry_that_lies_is_found_out() {
     ] {
         let registry = Registry::start();
         registry.push("image", "latest", &honest);
-        let name = format!("{effect:?}");
         registry.fault(Fault::on(second, effect));
-        println!("{name}");
         let reference = registry.reference("image:latest");
         let words = [words, &[reference.as_str(), short][..]].concat();
         fails(&reference, &["--plain-http"], &words);
@@ -83,8 +81,6 @@ fn documents_that_lie_are_found_out() {
         (Lie::ConfigPlatform, &["linux/s390x"]),
     ] {
         let registry = Registry::start();
-        let name = format!("{lie:?}");
-        println!("{name}");
         registry.push("image", "latest", &base().lie(lie).build());
         let reference = registry.reference("image:latest");
         fails(
