@@ -1,17 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 //! A bundle really runs.
-#![allow(clippy::print_stderr)]
 mod common;
 
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Output};
 
 use common::{Lab, chain, is_root};
 use image_spec::{ImageConfig, Platform};
 use snapshot::{Copy, Overlay, Snapshotter, bundle};
 
-const CRUN: &str = "/usr/bin/crun";
 const BUSYBOX: [&str; 2] = ["/usr/bin/busybox", "/bin/busybox"];
 
 #[test]
@@ -20,8 +17,8 @@ fn crun_runs_a_bundle_as_the_images_user() {
         return;
     }
     let busybox = BUSYBOX.into_iter().find(|path| Path::new(path).exists());
-    let (true, Some(busybox)) = (Path::new(CRUN).exists(), busybox) else {
-        eprintln!("SKIPPED: crun or a static busybox is missing");
+    let Some(busybox) = busybox else {
+        fixture::skip("crun_runs_a_bundle_as_the_images_user", "no static busybox here");
         return;
     };
     let snapshotters: [&dyn Snapshotter; 2] = [&Overlay, &Copy];
@@ -52,10 +49,10 @@ fn crun_runs_a_bundle_as_the_images_user() {
         }
         bundle::write(&path, &config, &rootfs).unwrap();
 
-        let output = run(
-            &path,
-            &format!("snapshot-test-{}-{}", std::process::id(), snapshotter.name()),
-        );
+        let name = format!("snapshot-test-{}-{}", std::process::id(), snapshotter.name());
+        let Some(output) = fixture::crun("crun_runs_a_bundle_as_the_images_user", &path, &name) else {
+            return;
+        };
         let (out, err) = (
             String::from_utf8_lossy(&output.stdout),
             String::from_utf8_lossy(&output.stderr),
@@ -80,28 +77,4 @@ fn crun_runs_a_bundle_as_the_images_user() {
         assert!(!path.exists());
         lab.assert_clean();
     }
-}
-
-/// crun refuses a machine with both versions of control groups; there it gets a view with the second.
-fn run(bundle: &Path, id: &str) -> Output {
-    let mut command = if Path::new("/sys/fs/cgroup/unified").exists() {
-        let mut command = Command::new("unshare");
-        command.args([
-            "--mount",
-            "sh",
-            "-c",
-            "mount -t cgroup2 cgroup2 /sys/fs/cgroup && exec \"$@\"",
-            "sh",
-            CRUN,
-        ]);
-        command
-    } else {
-        Command::new(CRUN)
-    };
-    command
-        .args(["--cgroup-manager=disabled", "run", "--bundle"])
-        .arg(bundle)
-        .arg(id)
-        .output()
-        .unwrap()
 }

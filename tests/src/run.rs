@@ -10,8 +10,18 @@ pub fn crun(test: &str, bundle: &Path, name: &str) -> Option<Output> {
     // crun refuses a machine with both versions of control groups; there it gets a view with the second only.
     let mut command = if Path::new("/sys/fs/cgroup/unified").exists() {
         let mut command = Command::new("unshare");
-        let view = "mount -t cgroup2 cgroup2 /sys/fs/cgroup && exec \"$@\"";
-        command.args(["--mount", "sh", "-c", view, "sh", "crun"]);
+        let view =
+            "mount --make-private /sys/fs/cgroup && mount -t cgroup2 cgroup2 /sys/fs/cgroup && exec \"$@\"";
+        command.args([
+            "--mount",
+            "--propagation",
+            "unchanged",
+            "sh",
+            "-c",
+            view,
+            "sh",
+            "crun",
+        ]);
         command
     } else {
         Command::new("crun")

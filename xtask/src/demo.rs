@@ -101,8 +101,21 @@ fn crun() -> Command {
     if !Path::new("/sys/fs/cgroup/unified").exists() {
         return sh::cmd("crun", [""; 0]);
     }
-    let view = "mount -t cgroup2 cgroup2 /sys/fs/cgroup && exec \"$@\"";
-    sh::cmd("unshare", ["--mount", "sh", "-c", view, "sh", "crun"])
+    let view =
+        "mount --make-private /sys/fs/cgroup && mount -t cgroup2 cgroup2 /sys/fs/cgroup && exec \"$@\"";
+    sh::cmd(
+        "unshare",
+        [
+            "--mount",
+            "--propagation",
+            "unchanged",
+            "sh",
+            "-c",
+            view,
+            "sh",
+            "crun",
+        ],
+    )
 }
 
 /// Unmounts and removes what a demo left, this one or one that was stopped.
