@@ -1,9 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 use std::io::{self, BufRead, BufReader, Read};
 
-use flate2::bufread::MultiGzDecoder;
-
-use crate::{Error, ErrorKind, Limits};
+use crate::{Error, ErrorKind, Limits, gzip};
 
 /// How a layer's bytes are compressed.
 ///
@@ -34,7 +32,7 @@ pub(crate) struct Inflated<'a, R: Read> {
 
 enum Decoder<'a, R: Read> {
     Plain(BufReader<R>),
-    Gzip(Box<MultiGzDecoder<BufReader<R>>>),
+    Gzip(gzip::Decoder<BufReader<R>>),
     Zstd(Box<zstd::Decoder<'a, BufReader<R>>>),
 }
 
@@ -57,7 +55,7 @@ impl<'a, R: Read> Inflated<'a, R> {
         );
         let inner = match codec {
             Codec::Plain => Decoder::Plain(input),
-            Codec::Gzip => Decoder::Gzip(Box::new(MultiGzDecoder::new(input))),
+            Codec::Gzip => Decoder::Gzip(gzip::Decoder::new(input)),
             Codec::Zstd => {
                 let mut decoder =
                     zstd::Decoder::with_buffer(input).map_err(|e| Error::io("set up zstd", e))?;

@@ -27,11 +27,14 @@ mod dirs;
 mod error;
 mod extract;
 mod files;
+mod gzip;
 mod layer;
 mod limits;
 mod notes;
 mod pipeline;
 mod root;
+#[cfg(feature = "isal")]
+mod sys;
 mod tar;
 
 pub use codec::Codec;

@@ -10,8 +10,16 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::{lab, sh};
 
-/// What runs a bundle, and something to run.
-const DEMO: &[&str] = &["busybox-static", "crun"];
+/// What ISA-L is built with, what runs a bundle, and something to run.
+const DEMO: &[&str] = &[
+    "autoconf",
+    "automake",
+    "busybox-static",
+    "crun",
+    "libtool",
+    "make",
+    "nasm",
+];
 
 /// What makes the lab's images and judges ours in tests.
 const TEST: &[&str] = &[
