@@ -1,6 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
-# version: 1
+# version: 2
 # tiny: a static busybox in one layer, in each form that a registry may hold:
 #   tar gzip zstd zstd-chunked   OCI images that differ only in compression
 #   docker                       Docker's schema 2, as a `dir:` of skopeo
@@ -20,8 +20,9 @@ root_of() { # ARCHITECTURE
   for name in sh ls cat id stat; do ln -sf busybox "$place/root/bin/$name"; done
   mkdir -p "$place"/root/{dev,etc,proc,sys,root} && install -d -m 1777 "$place/root/tmp"
   echo 'root:x:0:0:root:/root:/bin/sh' >"$place/root/etc/passwd"
+  # Two blocks of zeros and no more: skopeo's writer of zstd:chunked leaves further ones out, and the diff_id with them.
   tar -C "$place/root" --sort=name --owner=0 --group=0 --numeric-owner --mtime="@$lab_time" \
-    --format=posix --pax-option=delete=atime,delete=ctime -cf "$LAB_WORK/$1.tar" .
+    --format=posix --pax-option=delete=atime,delete=ctime --blocking-factor=1 -cf "$LAB_WORK/$1.tar" .
 }
 root_of amd64
 root_of arm64
