@@ -10,6 +10,7 @@ use std::process::{Command, Output, Stdio};
 
 use common::{Lab, names};
 use fixture::{Effect, Fault, Image, Registry};
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_image-client");
@@ -343,7 +344,10 @@ fn a_signal_ends_a_pull_cleanly() {
         .build();
     registry.push("demo", "latest", &image);
     registry.fault(Fault::on(&image.layers[0].digest, Effect::Stall(200_000)));
-    for (signal, verb) in [("INT", "pull"), ("TERM", "unpack")] {
+    for (signal, name, verb) in [
+        (Signal::INT, "SIGINT", "pull"),
+        (Signal::TERM, "SIGTERM", "unpack"),
+    ] {
         let words = format!(
             "{verb} --insecure-accept-any-image --plain-http {} place",
             registry.reference("demo")
@@ -359,18 +363,12 @@ fn a_signal_ends_a_pull_cleanly() {
                 "ended before a layer was begun"
             );
         }
-        assert!(
-            Command::new("kill")
-                .args(["-s", signal, &child.id().to_string()])
-                .status()
-                .unwrap()
-                .success()
-        );
+        kill_process(Pid::from_child(&child), signal).unwrap();
         line.clear();
         std::io::Read::read_to_string(&mut err, &mut line).unwrap();
         assert_eq!(child.wait().unwrap().code(), Some(1));
         assert!(
-            line.contains(&format!("error: interrupted by a signal: `SIG{signal}`")),
+            line.contains(&format!("error: interrupted by a signal: `{name}`")),
             "{line}"
         );
         assert_eq!(lab.left(), (vec![], vec![], 0));

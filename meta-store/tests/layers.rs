@@ -34,8 +34,19 @@ fn work_dir_mode_is_tightened_only_where_it_is_ours() {
         ("empty", 0o755, None, Ok(0o700)),
         ("a store", 0o750, Some("catalogue.db"), Ok(0o700)),
         ("root of a file system", 0o755, Some("lost+found"), Ok(0o755)),
-        ("writable by all", 0o1777, None, Err(ErrorKind::Unsafe)),
-        ("writable by a group", 0o770, None, Err(ErrorKind::Unsafe)),
+        ("a new tmpfs, writable by all", 0o1777, None, Ok(0o700)),
+        (
+            "in use and writable by all",
+            0o1777,
+            Some("other"),
+            Err(ErrorKind::Unsafe),
+        ),
+        (
+            "a store writable by a group",
+            0o770,
+            Some("catalogue.db"),
+            Err(ErrorKind::Unsafe),
+        ),
     ];
     for (name, before, entry, want) in table {
         let dir = tempdir().unwrap();
