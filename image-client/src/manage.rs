@@ -54,6 +54,10 @@ impl Client {
     /// # Errors
     /// The store cannot be read.
     pub async fn images(&self) -> Result<Vec<Stored>, Error> {
+        // Where nothing was ever pulled there is nothing to list, and looking makes no store.
+        if !self.shared.work_dir().exists() {
+            return Ok(Vec::new());
+        }
         self.on_store(|store| {
             let stored = |record: meta_store::ImageRecord| Stored {
                 layers: ImageConfig::parse(&record.config).map_or(0, |config| config.rootfs.diff_ids.len()),
@@ -124,6 +128,11 @@ impl Client {
         &self,
         work: impl FnOnce(&meta_store::Store) -> Result<T, Fault> + Send + 'static,
     ) -> Result<T, Fault> {
+        let work_dir = self.shared.work_dir();
+        if !work_dir.exists() {
+            let text = format!("there is no store in: `{}`", work_dir.display());
+            return Err(Fault::new(ErrorKind::NotFound, text));
+        }
         let store = self.shared.store().await?;
         let store = Arc::clone(&store);
         blocking(move || work(&store)).await

@@ -336,6 +336,20 @@ fn inspect_shows_what_a_pull_would_take() {
 }
 
 #[test]
+fn looking_at_a_store_that_is_not_there_makes_none() {
+    let lab = Lab::new();
+    assert_eq!(
+        run(&lab, "images --json").json()["images"]
+            .as_array()
+            .map(Vec::len),
+        Some(0)
+    );
+    run(&lab, "rm demo").fails("there is no store in", "image-client images");
+    run(&lab, "umount bundle").fails("there is no store in", "");
+    assert!(!lab.work_dir().exists());
+}
+
+#[test]
 fn a_signal_ends_a_pull_cleanly() {
     let lab = Lab::new();
     let registry = Registry::start();
