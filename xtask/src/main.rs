@@ -27,7 +27,9 @@ usage: cargo xtask CHORE [options]
   test [cargo test args]   set up, run all tests, count what passed, failed and was skipped
   tidy                     check imports, licences, file sizes, forbidden words, manifests
   ci                       fmt, clippy, tidy, doc, test
-  bench [--runs N] [IMAGE..]  time, CPU, memory and disk writes beside other clients (as root)
+  bench [pull] [IMAGE..]   time, CPU, memory and disk writes of pulls beside other clients (as root)
+  bench unpack [IMAGE..]   unpacking beside other clients and what its stages cost alone (as root)
+      [--runs N] [--fs ext4|tmpfs|both] [--peers all|none] [--newest ROOT_FOLDER] [--write]
   size                     count crates and weigh the program against their budgets
 ";
 

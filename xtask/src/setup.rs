@@ -42,7 +42,7 @@ const TEST: &[&str] = &[
 ];
 
 /// Clients to compare with, and what measures them.
-const BENCH: &[&str] = &["e2fsprogs", "podman", "runc"];
+const BENCH: &[&str] = &["e2fsprogs", "podman", "runc", "strace"];
 
 pub(crate) fn run(arguments: &[String]) -> Result<()> {
     let level = arguments.first().map_or("test", String::as_str);

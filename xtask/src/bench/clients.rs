@@ -1,60 +1,145 @@
 // SPDX-License-Identifier: Apache-2.0
-//! How each client pulls and unpacks an image, with all its state in one folder.
+//! How each client gets an image, with all its state in one folder.
 
-use std::fs;
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 
+use super::containerd;
+use super::options::Table;
+use super::usage::{Place, Usage};
 use crate::sh;
+
+#[derive(Debug)]
+pub(super) struct Image {
+    pub(super) name: String,
+    pub(super) layout: PathBuf,
+    /// In the registry.
+    pub(super) reference: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Source {
+    Layout,
+    Registry,
+}
 
 pub(super) struct Client {
     pub(super) name: &'static str,
-    pub(super) present: fn() -> bool,
+    pub(super) source: Source,
+    pub(super) ours: bool,
+    pub(super) tables: &'static [Table],
+    pub(super) programs: &'static [&'static str],
     pub(super) reads: fn(&str) -> bool,
-    pub(super) pull: fn(&str, &Path) -> Result<Usage>,
-    /// Unmounts what the pull left mounted; not measured.
+    pub(super) get: fn(&Image, &Place<'_>) -> Result<Usage>,
+    /// Where what it unpacked is found; `*` stands for every layer's folder.
+    pub(super) tree: &'static str,
+    /// Unmounts what it left mounted; not measured.
     pub(super) clean: fn(&Path),
 }
 
-/// Ours comes first: the others are compared with it.
+impl Client {
+    pub(super) fn present(&self, root: Option<&Path>) -> bool {
+        let there = |program: &&str| match root {
+            Some(root) => root.join("usr/bin").join(program).is_file(),
+            None => sh::which(program).is_some(),
+        };
+        match self.name {
+            "image-rs" => std::env::var_os(IMAGE_RS).is_some(),
+            _ => self.programs.iter().all(there),
+        }
+    }
+}
+
+/// Ours come first: the others are compared with the one that reads from the same source.
 pub(super) const CLIENTS: &[Client] = &[
     Client {
-        name: "image-client",
-        present: || true,
+        name: "image-client unpack",
+        source: Source::Layout,
+        ours: true,
+        tables: &[Table::Unpack],
+        programs: &[],
         reads: |_| true,
-        pull: image_client,
+        get: unpack_layout,
+        tree: "bundle",
+        clean: |_| (),
+    },
+    Client {
+        name: "image-client pull",
+        source: Source::Layout,
+        ours: true,
+        tables: &[Table::Unpack],
+        programs: &[],
+        reads: |_| true,
+        get: pull_layout,
+        tree: "bundle/rootfs",
         clean: umount,
     },
     Client {
+        name: "image-client pull",
+        source: Source::Registry,
+        ours: true,
+        tables: &[Table::Pull, Table::Unpack],
+        programs: &[],
+        reads: |_| true,
+        get: pull_registry,
+        tree: "bundle/rootfs",
+        clean: umount,
+    },
+    Client {
+        name: "umoci unpack",
+        source: Source::Layout,
+        ours: false,
+        tables: &[Table::Unpack],
+        programs: &["umoci"],
+        reads: no_zstd,
+        get: |image, place| umoci(&image.layout, place),
+        tree: "bundle/rootfs",
+        clean: |_| (),
+    },
+    Client {
         name: "skopeo + umoci",
-        present: || sh::which("skopeo").is_some() && sh::which("umoci").is_some(),
-        // umoci refuses the media type of zstd layers.
-        reads: |image| !image.contains("zstd"),
-        pull: skopeo_umoci,
+        source: Source::Registry,
+        ours: false,
+        tables: &[Table::Pull],
+        programs: &["skopeo", "umoci"],
+        reads: no_zstd,
+        get: skopeo_umoci,
+        tree: "bundle/rootfs",
         clean: |_| (),
     },
     Client {
         name: "podman",
-        present: || sh::which("podman").is_some(),
+        source: Source::Registry,
+        ours: false,
+        tables: &[Table::Pull, Table::Unpack],
+        programs: &["podman"],
         reads: |_| true,
-        pull: podman,
+        get: podman,
+        tree: "root/overlay/*/diff",
         clean: |_| (),
     },
     Client {
         name: "containerd",
-        present: || sh::which("containerd").is_some(),
+        source: Source::Registry,
+        ours: false,
+        tables: &[Table::Pull, Table::Unpack],
+        programs: &["containerd", "ctr"],
         reads: |_| true,
-        pull: containerd,
+        get: containerd::pull,
+        tree: "root/io.containerd.snapshotter.v1.overlayfs/snapshots/*/fs",
         clean: |_| (),
     },
     Client {
         name: "image-rs",
-        present: || std::env::var_os(IMAGE_RS).is_some(),
+        source: Source::Registry,
+        ours: false,
+        tables: &[Table::Pull, Table::Unpack],
+        programs: &[],
         reads: |_| true,
-        pull: image_rs,
+        get: image_rs,
+        tree: "bundle/rootfs",
         clean: |_| (),
     },
 ];
@@ -62,201 +147,78 @@ pub(super) const CLIENTS: &[Client] = &[
 /// Names a program that is called with an image, a folder for its state and a folder for the bundle.
 const IMAGE_RS: &str = "BENCH_IMAGE_RS";
 
-/// What commands took together: times add up, memory is the largest.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Usage {
-    pub(super) seconds: f64,
-    pub(super) cpu: f64,
-    pub(super) memory: f64,
+/// umoci refuses the media type of zstd layers.
+fn no_zstd(image: &str) -> bool {
+    !image.contains("zstd")
 }
 
-impl Usage {
-    fn then(self, next: Usage) -> Usage {
-        Usage {
-            seconds: self.seconds + next.seconds,
-            cpu: self.cpu + next.cpu,
-            memory: self.memory.max(next.memory),
-        }
-    }
-}
-
-/// Runs a command under time(1), which counts the processes that it waits for.
-fn timed(command: Command, disk: &Path) -> Result<Usage> {
-    let report = disk.join("time");
-    let mut time = sh::cmd("/usr/bin/time", ["--quiet", "--format", "%U %S %M", "--output"]);
-    time.arg(&report)
-        .arg(command.get_program())
-        .args(command.get_args());
-    time.env("TMPDIR", temporary(disk)?)
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped());
-    let start = Instant::now();
-    let output = time.output().context("cannot run /usr/bin/time")?;
-    let seconds = start.elapsed().as_secs_f64();
-    if !output.status.success() {
-        let said = String::from_utf8_lossy(&output.stderr);
-        bail!(
-            "{}: {}: {}",
-            sh::show(&command),
-            output.status,
-            said.lines().last().unwrap_or_default()
-        );
-    }
-    let report = fs::read_to_string(report)?;
-    let numbers: Vec<f64> = report.split_whitespace().filter_map(|n| n.parse().ok()).collect();
-    let [user, system, kilobytes] = numbers[..] else {
-        bail!("not a report of time: {report}")
-    };
-    Ok(Usage {
-        seconds,
-        cpu: user + system,
-        memory: kilobytes / 1024.0,
-    })
-}
-
-fn temporary(disk: &Path) -> Result<std::path::PathBuf> {
-    let folder = disk.join("tmp");
-    fs::create_dir_all(&folder)?;
-    Ok(folder)
-}
-
-fn client(arguments: &[&str], disk: &Path) -> Command {
+fn ours(arguments: &[&str], place: &Path) -> Command {
     let mut command = sh::cmd(sh::target("release/image-client"), arguments);
-    command.arg("--work-dir").arg(disk.join("store"));
+    command.arg("--work-dir").arg(place.join("store"));
     command
 }
 
-fn image_client(reference: &str, disk: &Path) -> Result<Usage> {
+fn get(verb: &str, image: &str, place: &Place<'_>) -> Result<Usage> {
     let options = [
-        "pull",
+        verb,
         "--plain-http",
         "--insecure-accept-any-image",
         "--progress",
         "none",
     ];
-    let mut command = client(&options, disk);
-    command.arg(reference).arg(disk.join("bundle"));
-    timed(command, disk)
+    let mut command = ours(&options, place.folder);
+    command.arg(image).arg(place.folder.join("bundle"));
+    place.run(&command)
 }
 
-fn umount(disk: &Path) {
-    sh::succeeds(client(&["umount"], disk).arg(disk.join("bundle")));
+fn unpack_layout(image: &Image, place: &Place<'_>) -> Result<Usage> {
+    get("unpack", &format!("oci-layout:{}", image.layout.display()), place)
 }
 
-fn skopeo_umoci(reference: &str, disk: &Path) -> Result<Usage> {
-    let layout = format!("{}:latest", disk.join("layout").display());
-    let mut skopeo = sh::cmd(
+fn pull_layout(image: &Image, place: &Place<'_>) -> Result<Usage> {
+    get("pull", &format!("oci-layout:{}", image.layout.display()), place)
+}
+
+fn pull_registry(image: &Image, place: &Place<'_>) -> Result<Usage> {
+    get("pull", &image.reference, place)
+}
+
+fn umount(folder: &Path) {
+    sh::succeeds(ours(&["umount"], folder).arg(folder.join("bundle")));
+}
+
+fn umoci(layout: &Path, place: &Place<'_>) -> Result<Usage> {
+    let image = format!("{}:latest", layout.display());
+    let mut command = place.peer("umoci", ["unpack", "--image", &image]);
+    command.arg(place.folder.join("bundle"));
+    place.run(&command)
+}
+
+fn skopeo_umoci(image: &Image, place: &Place<'_>) -> Result<Usage> {
+    let layout = place.folder.join("layout");
+    let mut skopeo = place.peer(
         "skopeo",
         ["--insecure-policy", "copy", "--quiet", "--src-tls-verify=false"],
     );
-    skopeo.args([format!("docker://{reference}"), format!("oci:{layout}")]);
-    let mut umoci = sh::cmd("umoci", ["unpack", "--image", &layout]);
-    umoci.arg(disk.join("bundle"));
-    Ok(timed(skopeo, disk)?.then(timed(umoci, disk)?))
+    skopeo.arg(format!("docker://{}", image.reference));
+    skopeo.arg(format!("oci:{}:latest", layout.display()));
+    Ok(place.run(&skopeo)?.then(umoci(&layout, place)?))
 }
 
-fn podman(reference: &str, disk: &Path) -> Result<Usage> {
-    let mut command = sh::cmd("podman", ["--storage-driver", "overlay", "--root"]);
-    command
-        .arg(disk.join("root"))
-        .arg("--runroot")
-        .arg(disk.join("run"));
-    command.args([
-        "pull",
-        "--quiet",
-        "--tls-verify=false",
-        &format!("docker://{reference}"),
-    ]);
-    timed(command, disk)
+fn podman(image: &Image, place: &Place<'_>) -> Result<Usage> {
+    let mut command = place.peer("podman", ["--storage-driver", "overlay", "--root"]);
+    command.arg(place.folder.join("root"));
+    command.arg("--runroot").arg(place.folder.join("run"));
+    command.args(["pull", "--quiet", "--tls-verify=false"]);
+    command.arg(format!("docker://{}", image.reference));
+    place.run(&command)
 }
 
-fn image_rs(reference: &str, disk: &Path) -> Result<Usage> {
+fn image_rs(image: &Image, place: &Place<'_>) -> Result<Usage> {
     let program = std::env::var_os(IMAGE_RS).context("no image-rs")?;
-    let mut command = sh::cmd(program, [reference]);
-    command.arg(disk.join("store")).arg(disk.join("bundle"));
-    timed(command, disk)
-}
-
-/// The daemon does the work: its CPU time, that of its children and its peak memory are added.
-fn containerd(reference: &str, disk: &Path) -> Result<Usage> {
-    let socket = disk.join("socket");
-    let config = format!(
-        "version = 2\nroot = {:?}\nstate = {:?}\n[grpc]\naddress = {socket:?}\n",
-        disk.join("root"),
-        disk.join("state")
-    );
-    fs::write(disk.join("config.toml"), config)?;
-    let mut command = sh::cmd("containerd", ["--config"]);
+    let mut command = sh::cmd(program, [&image.reference]);
     command
-        .arg(disk.join("config.toml"))
-        .env("TMPDIR", temporary(disk)?);
-    let log = fs::File::create(disk.join("log"))?;
-    let daemon = Daemon(
-        command
-            .stdin(Stdio::null())
-            .stdout(log.try_clone()?)
-            .stderr(log)
-            .spawn()?,
-    );
-    let ctr = |arguments: &[&str]| {
-        let mut command = sh::cmd("ctr", ["--address"]);
-        command.arg(&socket).args(arguments);
-        command
-    };
-    let deadline = Instant::now() + Duration::from_secs(20);
-    while !sh::succeeds(&mut ctr(&["version"])) {
-        if Instant::now() > deadline {
-            bail!("containerd does not answer");
-        }
-        std::thread::sleep(Duration::from_millis(50));
-    }
-    let before = daemon.cpu()?;
-    let usage = timed(ctr(&["images", "pull", "--plain-http", reference]), disk)?;
-    let of_daemon = Usage {
-        seconds: 0.0,
-        cpu: daemon.cpu()? - before,
-        memory: daemon.memory()?,
-    };
-    Ok(usage.then(of_daemon))
-}
-
-struct Daemon(Child);
-
-impl Daemon {
-    /// User and system time of it and of children that it has waited for, in seconds.
-    fn cpu(&self) -> Result<f64> {
-        let stat = fs::read_to_string(format!("/proc/{}/stat", self.0.id()))?;
-        let after_name = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
-        let ticks: f64 = after_name
-            .split_whitespace()
-            .skip(11)
-            .take(4)
-            .filter_map(|n| n.parse::<f64>().ok())
-            .sum();
-        // Linux shows times in hundredths of a second on every architecture that we know.
-        Ok(ticks / 100.0)
-    }
-
-    /// Peak resident set in MiB.
-    fn memory(&self) -> Result<f64> {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.0.id()))?;
-        let line = status
-            .lines()
-            .find_map(|line| line.strip_prefix("VmHWM:"))
-            .context("no VmHWM")?;
-        let kilobytes: f64 = line.trim().trim_end_matches(" kB").parse().context("VmHWM")?;
-        Ok(kilobytes / 1024.0)
-    }
-}
-
-impl Drop for Daemon {
-    fn drop(&mut self) {
-        // It unmounts nothing of its own when told to end; it only needs the time to do so.
-        let stopped = sh::succeeds(&mut sh::cmd("kill", [self.0.id().to_string()]));
-        if !stopped {
-            let _ = self.0.kill();
-        }
-        let _ = self.0.wait();
-    }
+        .arg(place.folder.join("store"))
+        .arg(place.folder.join("bundle"));
+    place.run(&command)
 }

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-//! A journalled ext4 that nothing has used, in memory.
+//! A file system that nothing has used, in memory.
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 
@@ -11,36 +12,59 @@ use crate::sh;
 /// Room for the largest image and a client that keeps it twice. Memory is taken only as it is written.
 const SIZE: &str = "12G";
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// Journalled, in a file.
+    Ext4,
+    Tmpfs,
+}
+
+impl Kind {
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Kind::Ext4 => "ext4",
+            Kind::Tmpfs => "tmpfs",
+        }
+    }
+}
+
 #[derive(Debug)]
 pub(super) struct Disk {
-    memory: PathBuf,
+    base: PathBuf,
     path: PathBuf,
-    device: String,
+    /// The block device, where there is one.
+    device: Option<String>,
 }
 
 impl Disk {
-    pub(super) fn new() -> Result<Self> {
+    pub(super) fn new(kind: Kind) -> Result<Self> {
         let base = sh::target("bench");
+        fs::create_dir_all(&base)?;
+        let base = base.canonicalize()?;
+        let (memory, path) = (base.join("memory"), base.join("disk"));
         let mut disk = Disk {
-            memory: base.join("memory"),
-            path: base.join("disk"),
-            device: String::new(),
+            base,
+            path,
+            device: None,
         };
         disk.unmount()?;
-        fs::create_dir_all(&disk.memory)?;
+        fs::create_dir_all(&memory)?;
         fs::create_dir_all(&disk.path)?;
-        sh::run(sh::cmd("mount", ["-t", "tmpfs", "-o", "mode=0700,size=100%", "tmpfs"]).arg(&disk.memory))?;
-        let file = disk.memory.join("ext4");
-        sh::run(sh::cmd("truncate", ["--size", SIZE]).arg(&file))?;
-        // Lazy tables are written by a kernel thread, in the middle of what is measured, unless told not to be.
-        sh::run(sh::cmd("mkfs.ext4", ["-q", "-E", "lazy_itable_init=1"]).arg(&file))?;
-        sh::run(
-            sh::cmd("mount", ["-o", "loop,noinit_itable"])
-                .arg(&file)
-                .arg(&disk.path),
-        )?;
-        let device = sh::output(sh::cmd("findmnt", ["-n", "-o", "SOURCE"]).arg(&disk.path))?;
-        disk.device = device.trim().trim_start_matches("/dev/").to_string();
+        match kind {
+            Kind::Tmpfs => tmpfs(&disk.path)?,
+            Kind::Ext4 => {
+                tmpfs(&memory)?;
+                let file = memory.join("ext4");
+                sh::run(sh::cmd("truncate", ["--size", SIZE]).arg(&file))?;
+                // Lazy tables are written by a kernel thread, in the middle of what is measured, unless told
+                // not to be.
+                sh::run(sh::cmd("mkfs.ext4", ["-q", "-E", "lazy_itable_init=1"]).arg(&file))?;
+                let mut mount = sh::cmd("mount", ["-o", "loop,noinit_itable"]);
+                sh::run(mount.arg(&file).arg(&disk.path))?;
+                let device = sh::output(sh::cmd("findmnt", ["-n", "-o", "SOURCE"]).arg(&disk.path))?;
+                disk.device = Some(device.trim().trim_start_matches("/dev/").to_string());
+            }
+        }
         Ok(disk)
     }
 
@@ -48,14 +72,22 @@ impl Disk {
         &self.path
     }
 
-    /// Bytes that have reached the device, the journal's included.
-    pub(super) fn written(&self) -> Result<u64> {
+    /// For what has to do with this disk but must not lie on it.
+    pub(super) fn base(&self) -> &Path {
+        &self.base
+    }
+
+    /// Bytes that have reached the device, the journal's included; none where memory is the disk.
+    pub(super) fn written(&self) -> Result<Option<u64>> {
+        let Some(device) = &self.device else {
+            return Ok(None);
+        };
         sh::run(sh::cmd("sync", ["--file-system"]).arg(&self.path))?;
-        let stat = fs::read_to_string(format!("/sys/block/{}/stat", self.device))
-            .with_context(|| format!("no statistics of {}", self.device))?;
+        let stat = fs::read_to_string(format!("/sys/block/{device}/stat"))
+            .with_context(|| format!("no statistics of {device}"))?;
         // The seventh number counts sectors of 512 bytes.
         let sectors = stat.split_whitespace().nth(6).and_then(|s| s.parse::<u64>().ok());
-        Ok(sectors.context("statistics without sectors")? * 512)
+        Ok(Some(sectors.context("statistics without sectors")? * 512))
     }
 
     pub(super) fn remove(self) -> Result<()> {
@@ -63,9 +95,10 @@ impl Disk {
     }
 
     fn unmount(&self) -> Result<()> {
-        for folder in [&self.path, &self.memory] {
-            for mount in sh::mounts_below(folder)? {
-                sh::run(&mut sh::cmd("umount", [mount]))?;
+        // The innermost first; what the others run in holds the disk, and the disk the memory.
+        for folder in ["jail", "disk", "memory"] {
+            for mount in sh::mounts_below(&self.base.join(folder))? {
+                umount(&mount)?;
             }
         }
         Ok(())
@@ -76,4 +109,20 @@ impl Drop for Disk {
     fn drop(&mut self) {
         let _ = self.unmount();
     }
+}
+
+fn tmpfs(folder: &Path) -> Result<()> {
+    sh::run(sh::cmd("mount", ["-t", "tmpfs", "-o", "mode=0700,size=100%", "tmpfs"]).arg(folder))
+}
+
+/// A loop device, or a name space that has just lost its last process, is given up in the background.
+fn umount(mount: &Path) -> Result<()> {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while !sh::succeeds(sh::cmd("umount", [mount]).arg("--quiet")) {
+        if Instant::now() > deadline {
+            return sh::run(&mut sh::cmd("umount", [mount]));
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    Ok(())
 }

@@ -2,119 +2,128 @@
 //! Pull and unpack beside other clients, in one run on one machine.
 //!
 //! Each run gets a file system of its own: on one that was used and cleaned the allocation of
-//! inodes alone can take ten times as long as everything else. Clients take turns, so that what
-//! disturbs the machine disturbs all of them.
+//! inodes alone can take ten times as long as everything else.
 
 mod clients;
+mod containerd;
 mod disk;
+mod floor;
+mod jail;
+mod machine;
+mod options;
+mod report;
+mod rounds;
 mod table;
-
-use std::fs;
+mod usage;
 
 use anyhow::{Context as _, Result, bail};
 
-use self::clients::{CLIENTS, Client};
-use self::disk::Disk;
-use self::table::Sample;
+use self::clients::{CLIENTS, Client, Image};
+use self::floor::Floor;
+use self::options::{Options, Table};
+use self::rounds::Rounds;
 use crate::{lab, setup, sh};
 
-const IMAGES: &[&str] = &["tiny/gzip", "debian", "manyfiles", "bigblob/gzip", "ml/zstd"];
-const RUNS: usize = 5;
-
 pub(crate) fn run(arguments: &[String]) -> Result<()> {
+    let options = Options::parse(arguments)?;
     if !sh::is_root() {
         bail!("file systems are made and mounted; run as root");
     }
-    let (mut runs, mut images) = (RUNS, Vec::new());
-    let mut arguments = arguments.iter();
-    while let Some(argument) = arguments.next() {
-        match argument.as_str() {
-            "--runs" => {
-                let value = arguments.next().context("--runs needs a number")?;
-                runs = value.parse().with_context(|| format!("not a number: {value}"))?;
-            }
-            option if option.starts_with('-') => bail!("unknown option: {option}"),
-            image => images.push(image),
-        }
-    }
-    if images.is_empty() {
-        images = IMAGES.to_vec();
-    }
     setup::packages("bench")?;
-    let mut parts: Vec<&str> = images
-        .iter()
-        .map(|image| image.split('/').next().unwrap_or(image))
-        .collect();
-    parts.dedup();
-    lab::make(&lab::default_folder(), &parts)?;
-    sh::run(&mut sh::cargo([
-        "build",
-        "--quiet",
-        "--release",
-        "--package",
-        "image-client",
-    ]))?;
+    let images = lab(&options.images)?;
+    build(options.table)?;
 
-    let folder = lab::default_folder().join("images");
+    let (name, folder) = (options.table.name(), lab::default_folder().join("images"));
     let served = images
         .iter()
-        .map(|image| format!("{image}={}", folder.join(image).display()));
+        .map(|image| format!("{}={}", image.name, image.layout.display()));
     let server = sh::Server::start(served)?;
-    let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
-    let cpus = std::thread::available_parallelism().map_or(1, usize::from);
-    let load: Vec<&str> = load.split(' ').take(3).collect();
-    println!(
-        "{runs} runs, {cpus} CPUs, load {}; registry on this machine; wall ends with the client, writes with a sync",
-        load.join(" ")
-    );
+    let images: Vec<Image> = images
+        .into_iter()
+        .map(|image| Image {
+            reference: format!("{}/{}:latest", server.host, image.name),
+            ..image
+        })
+        .collect();
 
-    let clients: Vec<&Client> = CLIENTS.iter().filter(|client| (client.present)()).collect();
+    let root = options.root.as_deref();
+    let clients: Vec<&'static Client> = CLIENTS
+        .iter()
+        .filter(|client| client.tables.contains(&options.table))
+        .filter(|client| client.ours || (options.peers && client.present(root)))
+        .collect();
+    let rounds = Rounds {
+        runs: options.runs,
+        root,
+        images: folder.canonicalize()?,
+    };
+    let (described, load) = (machine::describe(), machine::load());
+    let mut parts = Vec::new();
     let mut failed = false;
-    for image in images {
-        let mut samples: Vec<Vec<Sample>> = vec![Vec::new(); clients.len()];
-        for run in 0..runs {
-            for turn in 0..clients.len() {
-                // Each run starts with another client.
-                let which = (turn + run) % clients.len();
-                let client = clients[which];
-                if (client.reads)(image) {
-                    let reference = format!("{}/{image}:latest", server.host);
-                    let sample = measure(client, &reference)
-                        .with_context(|| format!("{} on {image}, run {}", client.name, run + 1));
-                    match sample {
-                        Ok(sample) => samples[which].push(sample),
-                        Err(error) => {
-                            println!("FAILED: {error:#}");
-                            failed = true;
-                        }
-                    }
+    for kind in &options.disks {
+        for image in &images {
+            let mut rows = rounds.measure(image, *kind, &clients)?;
+            let part = match options.table {
+                Table::Pull => report::pull(image, *kind, &rows),
+                Table::Unpack => {
+                    rounds.count(image, *kind, &mut rows);
+                    let stages = rounds.stages(image, *kind)?;
+                    let floor = Floor::of(&stages, machine::cores());
+                    let (size, floor) = stages.first().zip(floor).context("no stages")?;
+                    report::unpack(image, *kind, &rows, size, &floor)
                 }
-            }
+            };
+            failed |= rows.iter().any(|row| row.failed);
+            println!("{part}");
+            parts.push(part);
         }
-        let rows: Vec<(&str, &[Sample])> = clients
-            .iter()
-            .zip(&samples)
-            .map(|(client, samples)| (client.name, samples.as_slice()))
-            .collect();
-        table::print(image, &rows, !failed);
     }
+    let text = format!(
+        "## {name}\n\n{described}; {} runs; load {load} before, {} after.\n{}.\n\n{}\n\n{}",
+        options.runs,
+        machine::load(),
+        machine::versions(&clients, root),
+        report::legend(options.table),
+        parts.join("\n")
+    );
+    println!("{}", text.split("\n### ").next().unwrap_or_default());
     if failed {
-        bail!("a client failed: no ratios were worked out from then on");
+        bail!("a client failed; nothing is written");
+    }
+    if options.write {
+        report::write(options.table, &text)?;
     }
     Ok(())
 }
 
-fn measure(client: &Client, reference: &str) -> Result<Sample> {
-    let disk = Disk::new()?;
-    let before = disk.written()?;
-    let usage = (client.pull)(reference, disk.path())?;
-    let bytes = disk.written()? - before;
-    (client.clean)(disk.path());
-    disk.remove()?;
-    Ok(Sample {
-        seconds: usage.seconds,
-        cpu: usage.cpu,
-        memory: usage.memory,
-        written: bytes,
-    })
+/// The lab's images of these names; not served yet.
+fn lab(names: &[String]) -> Result<Vec<Image>> {
+    let mut parts: Vec<&str> = names
+        .iter()
+        .map(|name| name.split('/').next().unwrap_or(name))
+        .collect();
+    parts.dedup();
+    lab::make(&lab::default_folder(), &parts)?;
+    let folder = lab::default_folder().join("images").canonicalize()?;
+    let image = |name: &String| {
+        let layout = folder.join(name);
+        if !layout.join("oci-layout").is_file() {
+            bail!("not an image layout of the lab: {name}");
+        }
+        Ok(Image {
+            name: name.clone(),
+            layout,
+            reference: String::new(),
+        })
+    };
+    names.iter().map(image).collect()
+}
+
+fn build(table: Table) -> Result<()> {
+    let release = ["build", "--quiet", "--release", "--package"];
+    sh::run(sh::cargo(release).arg("image-client"))?;
+    if table == Table::Unpack {
+        sh::run(sh::cargo(release).args(["unpack", "--example", "stages"]))?;
+    }
+    Ok(())
 }

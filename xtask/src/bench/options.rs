@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What `cargo xtask bench` takes.
+
+use std::path::PathBuf;
+
+use anyhow::{Context as _, Result, bail};
+
+use super::disk::Kind;
+use crate::sh;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Table {
+    /// Pulls from a registry: what a user waits for, and what it takes of the machine.
+    Pull,
+    /// Unpacking beside what its stages cost alone.
+    Unpack,
+}
+
+impl Table {
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Table::Pull => "pull",
+            Table::Unpack => "unpack",
+        }
+    }
+
+    fn images(self) -> &'static [&'static str] {
+        match self {
+            Table::Pull => &["tiny/gzip", "debian", "manyfiles", "bigblob/gzip", "ml/zstd"],
+            Table::Unpack => &["debian", "manyfiles", "bigblob/gzip", "bigblob/zstd", "ml/zstd"],
+        }
+    }
+
+    fn disks(self) -> &'static [Kind] {
+        match self {
+            Table::Pull => &[Kind::Ext4],
+            Table::Unpack => &[Kind::Ext4, Kind::Tmpfs],
+        }
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Options {
+    pub(super) table: Table,
+    pub(super) runs: usize,
+    pub(super) disks: Vec<Kind>,
+    pub(super) peers: bool,
+    /// A root folder that the other clients are run in instead of the machine's own.
+    pub(super) root: Option<PathBuf>,
+    pub(super) write: bool,
+    pub(super) images: Vec<String>,
+}
+
+impl Options {
+    pub(super) fn parse(arguments: &[String]) -> Result<Self> {
+        let (table, arguments) = match arguments.split_first() {
+            Some((first, rest)) if first == "pull" => (Table::Pull, rest),
+            Some((first, rest)) if first == "unpack" => (Table::Unpack, rest),
+            _ => (Table::Pull, arguments),
+        };
+        let mut options = Options {
+            table,
+            runs: 5,
+            disks: table.disks().to_vec(),
+            peers: true,
+            root: None,
+            write: false,
+            images: Vec::new(),
+        };
+        let mut arguments = arguments.iter();
+        while let Some(argument) = arguments.next() {
+            let mut value = || {
+                arguments
+                    .next()
+                    .with_context(|| format!("{argument} needs a value"))
+            };
+            match argument.as_str() {
+                "--runs" => {
+                    let value = value()?;
+                    options.runs = value.parse().with_context(|| format!("not a number: {value}"))?;
+                }
+                "--fs" => {
+                    options.disks = match value()?.as_str() {
+                        "ext4" => vec![Kind::Ext4],
+                        "tmpfs" => vec![Kind::Tmpfs],
+                        "both" => vec![Kind::Ext4, Kind::Tmpfs],
+                        other => bail!("expected ext4, tmpfs or both: {other}"),
+                    }
+                }
+                "--peers" => {
+                    options.peers = match value()?.as_str() {
+                        "all" => true,
+                        "none" => false,
+                        other => bail!("expected all or none: {other}"),
+                    }
+                }
+                "--newest" => options.root = Some(sh::root().join(value()?)),
+                "--write" => options.write = true,
+                option if option.starts_with('-') => bail!("unknown option: {option}"),
+                image => options.images.push(image.to_string()),
+            }
+        }
+        if options.runs == 0 {
+            bail!("no runs, no medians");
+        }
+        if options.images.is_empty() {
+            options.images = table.images().iter().map(|image| image.to_string()).collect();
+        }
+        Ok(options)
+    }
+}

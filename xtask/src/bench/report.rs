@@ -1,0 +1,196 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Rows of figures beside each other, and the file that keeps them.
+
+use std::fs;
+
+use anyhow::{Context as _, Result};
+
+use super::clients::{Image, Source};
+use super::disk::Kind;
+use super::floor::{Floor, Stages};
+use super::options::Table;
+use super::rounds::{Row, Sample};
+use super::table::{markdown, median, number, ratio};
+use crate::sh;
+
+impl Row {
+    fn median(&self, value: fn(&Sample) -> f64) -> Option<f64> {
+        let samples = if self.failed { &[] } else { self.samples.as_slice() };
+        median(samples.iter().map(value))
+    }
+
+    fn wall(&self) -> Option<f64> {
+        self.median(|sample| sample.usage.seconds)
+    }
+
+    fn cpu(&self) -> Option<f64> {
+        self.median(|sample| sample.usage.cpu)
+    }
+
+    fn memory(&self) -> Option<f64> {
+        self.median(|sample| sample.usage.memory)
+    }
+
+    fn written(&self) -> Option<f64> {
+        let known = self.samples.iter().all(|sample| sample.written.is_some());
+        let written = self.median(|sample| sample.written.unwrap_or(0) as f64 / 1e6);
+        written.filter(|_| known)
+    }
+
+    fn spread(&self) -> String {
+        let walls = self.samples.iter().map(|sample| sample.usage.seconds);
+        let (low, high) = walls.fold((f64::MAX, 0.0_f64), |(low, high), wall| {
+            (low.min(wall), high.max(wall))
+        });
+        match self.wall() {
+            Some(_) => format!("{}–{}", number(Some(low)), number(Some(high))),
+            None => String::new(),
+        }
+    }
+
+    fn source(&self) -> &'static str {
+        match self.client.source {
+            Source::Layout => "layout",
+            Source::Registry => "registry",
+        }
+    }
+}
+
+/// The one of ours that gets the image from where this one does.
+fn ours<'a>(rows: &'a [Row], row: &Row) -> Option<&'a Row> {
+    rows.iter()
+        .find(|other| other.client.ours && other.client.source == row.client.source)
+}
+
+pub(super) fn pull(image: &Image, kind: Kind, rows: &[Row]) -> String {
+    let head = [
+        "client",
+        "wall s",
+        "of runs",
+        "CPU s",
+        "RSS MiB",
+        "written MB",
+        "wall",
+        "CPU",
+        "RSS",
+        "written",
+    ];
+    let cells = |row: &Row| {
+        let to = |value: fn(&Row) -> Option<f64>| ratio(value(row), ours(rows, row).and_then(value));
+        vec![
+            row.client.name.to_string(),
+            number(row.wall()),
+            row.spread(),
+            number(row.cpu()),
+            number(row.memory()),
+            number(row.written()),
+            to(Row::wall),
+            to(Row::cpu),
+            to(Row::memory),
+            to(Row::written),
+        ]
+    };
+    let cells: Vec<_> = rows.iter().map(cells).collect();
+    format!(
+        "### {}, {}\n\n{}",
+        image.name,
+        kind.name(),
+        markdown(&head, &cells)
+    )
+}
+
+pub(super) fn unpack(image: &Image, kind: Kind, rows: &[Row], size: &Stages, floor: &Floor) -> String {
+    let head = [
+        "client", "from", "wall s", "of runs", "CPU s", "RSS MiB", "calls", "MB/s", "to stage", "to floor",
+        "to ours",
+    ];
+    let cells = |row: &Row| {
+        vec![
+            row.client.name.to_string(),
+            row.source().to_string(),
+            number(row.wall()),
+            row.spread(),
+            number(row.cpu()),
+            number(row.memory()),
+            row.calls.map_or("n/a".into(), |calls| calls.to_string()),
+            number(row.wall().map(|wall| size.inflated / 1e6 / wall)),
+            ratio(row.wall(), Some(floor.stage)),
+            ratio(row.wall(), Some(floor.bound)),
+            ratio(row.wall(), ours(rows, row).and_then(Row::wall)),
+        ]
+    };
+    let cells: Vec<_> = rows.iter().map(cells).collect();
+    format!(
+        "### {}, {}\n\n{:.0} MB of layers, {:.0} MB unpacked, {} entries.\n\n{}\n{}",
+        image.name,
+        kind.name(),
+        size.compressed / 1e6,
+        size.inflated / 1e6,
+        size.entries,
+        markdown(&head, &cells),
+        floor.print(),
+    )
+}
+
+/// What the columns mean.
+pub(super) fn legend(table: Table) -> &'static str {
+    match table {
+        Table::Pull => {
+            "Medians. CPU and RSS are of all of a client's processes that it waits for, of containerd's daemon and \
+             its client together; RSS is of the largest process. `written` is what reached the disk up to a sync \
+             after the end. The last four columns are ratios to image-client. It and umoci end with a bundle, podman \
+             and containerd with layers that are not mounted yet."
+        }
+        Table::Unpack => {
+            "Medians; system calls are counted in a run of their own. `MB/s` is of unpacked bytes. `to stage` is the \
+             ratio to the longest stage measured alone, the time of all layers added; `to floor` that to the longest \
+             stage of one layer or all stages' CPU time divided by the cores, whichever is longer: no pipeline of these \
+             stages can be faster. Stages are measured on the same bytes without the network. `to ours` is the ratio to \
+             the first of ours that reads from the same place."
+        }
+    }
+}
+
+const FILE: &str = "docs/benchmarks.md";
+
+const TITLE: &str = "# Benchmarks
+
+Figures of one machine at one time: what lasts are the ratios in a table. Every run gets a file system
+made for it, clients take turns, the registry is on the same machine and its own time is not counted.
+As root:
+
+```sh
+cargo xtask bench --write          # pulls beside other clients
+cargo xtask bench unpack --write   # unpacking beside what its stages cost alone
+```
+";
+
+/// Puts a table's text between its marks in the file.
+pub(super) fn write(table: Table, text: &str) -> Result<()> {
+    let path = sh::root().join(FILE);
+    let old = fs::read_to_string(&path).unwrap_or_else(|_| TITLE.to_string());
+    fs::write(&path, replace(&old, table.name(), text)).with_context(|| format!("cannot write {FILE}"))
+}
+
+fn replace(old: &str, name: &str, text: &str) -> String {
+    let (begin, end) = (format!("<!-- {name}: begin -->"), format!("<!-- {name}: end -->"));
+    let section = format!("{begin}\n{text}\n{end}");
+    match (old.split_once(&begin), old.split_once(&end)) {
+        (Some((before, _)), Some((_, after))) => format!("{before}{section}{after}"),
+        _ => format!("{}\n\n{section}\n", old.trim_end()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::replace;
+
+    #[test]
+    fn a_section_is_added_once_and_replaced_from_then_on() {
+        let one = replace("title\n", "pull", "first");
+        let two = replace(&one, "unpack", "other");
+        let three = replace(&two, "pull", "second");
+        assert_eq!(three, two.replace("first", "second"));
+        assert!(three.starts_with("title\n") && three.contains("\nother\n"));
+    }
+}
