@@ -15,12 +15,17 @@ use nix::fcntl::readlinkat;
 use nix::sys::stat::{Mode, SFlag, fstat, mkdirat};
 
 use crate::tar::Meta;
-use crate::{Error, Limits, Root, files};
+use crate::{Error, Limits, Root, files, metadata};
 
 /// Links followed on the way to one entry, as many as the kernel follows.
 const MAX_LINKS: u32 = 40;
+/// Parts of the targets of these links: a path of the kernel's length takes no more than 2,048, and
+/// what one entry costs must stay bounded.
+const MAX_LINK_PARTS: usize = 2048;
 /// Directory handles kept open; the next entry is nearly always near the last.
 const OPEN: usize = 64;
+/// Directories passed with one call to open one below; their names fit into one path for certain.
+const HOP: usize = 15;
 /// About what a map or set takes for a name besides its bytes.
 const RECORD: u64 = 64;
 /// What a directory's node takes besides that.
@@ -41,6 +46,7 @@ pub(crate) struct Node {
     pub(crate) lower_time: Option<(i64, u32)>,
     /// What an entry of this layer says of it; none for an implied directory.
     pub(crate) meta: Option<Meta>,
+    /// Nothing of lower layers is in it.
     pub(crate) opaque: bool,
     /// Names in it that this layer's whiteouts hide.
     pub(crate) hidden: HashSet<Box<[u8]>>,
@@ -87,7 +93,7 @@ impl Dirs {
                 .map_err(|e| Error::io("open the root directory", e))?,
         );
         let lower_time = match lower {
-            true => Some(files::modified(&fstat(&root).map_err(open)?)),
+            true => Some(metadata::modified(&fstat(&root).map_err(open)?)),
             false => None,
         };
         let node = Node {
@@ -169,25 +175,41 @@ impl Dirs {
             chain.push(at);
             at = self.node(at).parent;
         };
-        for step in chain.into_iter().rev() {
-            let name = &self.nodes[step.0 as usize].name;
-            fd = Rc::new(files::open_dir(&fd, name).map_err(|e| Error::io("open a directory", e))?);
+        // From the outermost on. What lies on the way is kept open too: of a deep tree no directory is
+        // then far from an open one.
+        for hop in chain.rchunks(HOP) {
+            let names: Vec<&[u8]> = hop.iter().rev().map(|id| self.name(*id)).collect();
+            let path = names.join(&b'/');
+            fd = Rc::new(files::open_dir(&fd, &path).map_err(|e| Error::io("open a directory", e))?);
+            self.keep(hop[0], fd.clone());
         }
+        Ok(fd)
+    }
+
+    fn name(&self, id: Id) -> &[u8] {
+        &self.nodes[id.0 as usize].name
+    }
+
+    fn keep(&mut self, id: Id, fd: Rc<OwnedFd>) {
         if self.order.len() >= OPEN
             && let Some(oldest) = self.order.pop_front()
         {
             self.open.remove(&oldest);
         }
         self.order.push_back(id);
-        self.open.insert(id, fd.clone());
-        Ok(fd)
+        self.open.insert(id, fd);
     }
 
     /// The directory that these components lead to from the root; none if `missing` forbids to make
     /// one on the way.
     pub(crate) fn walk(&mut self, components: &[&[u8]], missing: Missing) -> Result<Option<Id>, Error> {
-        let mut todo: VecDeque<Box<[u8]>> = components.iter().map(|c| (*c).into()).collect();
-        let (mut at, mut links) = (ROOT, 0);
+        let (mut at, mut known) = (ROOT, 0);
+        while let Some(Child::Directory(id)) = components.get(known).and_then(|name| self.child(at, name)) {
+            (at, known) = (id, known + 1);
+        }
+        let rest = components.iter().skip(known);
+        let mut todo: VecDeque<Box<[u8]>> = rest.map(|c| (*c).into()).collect();
+        let (mut links, mut parts) = (0, 0);
         while let Some(name) = todo.pop_front() {
             match &*name {
                 b"" | b"." => continue,
@@ -202,15 +224,19 @@ impl Dirs {
                 Some(Child::Symlink) => {
                     links += 1;
                     if links > MAX_LINKS {
-                        return Err(Error::refused(
-                            "more than 40 symbolic links lead to its directory",
-                        ));
+                        let what = "more than 40 symbolic links lead to its directory";
+                        return Err(Error::refused(what));
                     }
                     let target = readlinkat(self.fd(at)?, files::os(&name))
                         .map_err(|e| Error::io("read a symbolic link", e))?
                         .into_vec();
                     if target.starts_with(b"/") {
                         at = ROOT;
+                    }
+                    parts += target.iter().filter(|b| **b == b'/').count() + 1;
+                    if parts > MAX_LINK_PARTS {
+                        let what = "the symbolic links to its directory are too long together";
+                        return Err(Error::refused(what));
                     }
                     target
                         .split(|b| *b == b'/')
@@ -235,8 +261,8 @@ impl Dirs {
         let fd = self.fd(id)?;
         match files::stat(&fd, name).map_err(|e| Error::io("look up a directory", e))? {
             None => Ok(None),
-            Some(stat) if files::is(&stat, SFlag::S_IFDIR) => {
-                let child = self.add(id, name, Some(files::modified(&stat)))?;
+            Some(stat) if files::kind(&stat) == SFlag::S_IFDIR => {
+                let child = self.add(id, name, Some(metadata::modified(&stat)))?;
                 Ok(Some(Child::Directory(child)))
             }
             Some(stat) if files::is_whiteout(&stat) => Ok(None),
@@ -259,18 +285,23 @@ impl Dirs {
         let fd = self.fd(id)?;
         // Closed to others until the layer is complete; its own mode is set at the end.
         let private = Mode::from_bits_truncate(0o700);
-        match mkdirat(&fd, files::os(name), private) {
-            Ok(()) => {}
+        let make = || mkdirat(&fd, files::os(name), private);
+        let error = |e| Error::io("make a directory", e);
+        match make() {
+            Ok(()) => self.add(id, name, None),
             Err(Errno::EEXIST) => {
                 if let Some(Child::Directory(child)) = self.lookup(id, name)? {
                     return Ok(child);
                 }
                 self.clear(id, name)?;
-                mkdirat(&fd, files::os(name), private).map_err(|e| Error::io("make a directory", e))?;
+                make().map_err(error)?;
+                let made = self.add(id, name, None)?;
+                // What it replaces hid a lower layer's directory of this name.
+                self.node(made).opaque = true;
+                Ok(made)
             }
-            Err(e) => return Err(Error::io("make a directory", e)),
+            Err(e) => Err(error(e)),
         }
-        self.add(id, name, None)
     }
 
     fn add(&mut self, parent: Id, name: &[u8], lower_time: Option<(i64, u32)>) -> Result<Id, Error> {
@@ -306,9 +337,8 @@ impl Dirs {
         let mut names = Vec::new();
         let mut at = id;
         while at != ROOT {
-            let node = &self.nodes[at.0 as usize];
-            names.push(&*node.name);
-            at = node.parent;
+            names.push(self.name(at));
+            at = self.nodes[at.0 as usize].parent;
         }
         names.reverse();
         names.join(&b'/')

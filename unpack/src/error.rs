@@ -23,6 +23,8 @@ pub enum ErrorKind {
     Refused(&'static str),
     /// A limit is exceeded: its name in [`Limits`](crate::Limits) and its value.
     Limit(&'static str, u64),
+    /// The file system holds no extended attribute of this name, on any file.
+    Xattr(Vec<u8>),
     /// The file system refused an operation: which.
     Io(&'static str),
 }
@@ -97,6 +99,12 @@ impl fmt::Display for Error {
             ErrorKind::Archive(what) => write!(f, "malformed archive: {what}"),
             ErrorKind::Refused(what) => f.write_str(what),
             ErrorKind::Limit(name, value) => write!(f, "limit `{name}` exceeded: {value}"),
+            ErrorKind::Xattr(name) => write!(
+                f,
+                "the file system cannot hold an extended attribute, use one that can (ext4, XFS, Btrfs, tmpfs): \
+                 `{}`",
+                name.escape_ascii()
+            ),
             ErrorKind::Io(doing) => write!(f, "cannot {doing}"),
         }
     }

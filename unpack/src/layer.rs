@@ -38,7 +38,8 @@ pub struct Unpacked {
     pub bytes: u64,
     /// Entries, whiteouts included.
     pub entries: u64,
-    /// Attributes in the `user` namespace that the file system cannot hold, and did not get.
+    /// Attributes of the `user` namespace that entries have which Linux gives none to: symbolic
+    /// links, devices and FIFOs. They were passed over.
     pub dropped_xattrs: u64,
     /// What the tree alone cannot tell.
     pub notes: Notes,
@@ -97,6 +98,7 @@ impl<'a> Layer<'a> {
         let outcome = pipeline::run(reader, codec, &limits, algorithm, |input| {
             Extractor::new(root, whiteouts, &limits)?.extract(input)
         })?;
+        root.set_plain(outcome.value.plain);
         let (diff_id, bytes) = (outcome.digest, outcome.bytes);
         let done = outcome.value;
         Ok(Unpacked {

@@ -17,8 +17,8 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! Every operation below the root is relative to a handle of the directory it happens in, and names
-//! one component that is never followed if it is a link. Links that lead to an entry's parents are
+//! Every operation below the root is relative to a handle of a directory, and the kernel is told to
+//! follow no link on its way. Links that lead to an entry's parents are
 //! resolved by this crate in its own record of what the layer has made, never by the kernel. The
 //! `tar` crate parses header blocks and writes nothing.
 
@@ -30,6 +30,7 @@ mod files;
 mod gzip;
 mod layer;
 mod limits;
+mod metadata;
 mod notes;
 mod pipeline;
 mod root;

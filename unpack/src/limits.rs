@@ -5,8 +5,9 @@
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Limits {
-    /// Bytes of one PAX header or GNU long name. Real ones hold a few names and attributes; the
-    /// whole is held in memory. Default 1 MiB.
+    /// Bytes of one PAX header or GNU long name, and of all attributes of one entry with about 100
+    /// bytes for each. Real ones hold a few names and attributes; the whole is held in memory.
+    /// Default 1 MiB.
     pub header_bytes: u64,
     /// Bytes of a name or of a link's target. The kernel takes paths of 4,095 bytes; a name may be
     /// longer, since it is walked in pieces, but it is held in memory. Default 64 KiB.
@@ -17,17 +18,19 @@ pub struct Limits {
     pub xattrs: usize,
     /// Bytes of one attribute's value; the kernel's own limit (XATTR_SIZE_MAX). Default 64 KiB.
     pub xattr_bytes: usize,
-    /// Entries of a layer. Default 8 million: more than any file system of an image holds.
+    /// Header blocks of a layer, those of PAX headers and GNU long names counted too. Default 8 million: more than any file system of an image holds.
     pub entries: u64,
     /// Bytes of memory for what is remembered of a layer until it ends: its directories, symbolic links
-    /// and whiteouts, about 100 bytes and the name for each; every entry where whiteouts remove.
+    /// and whiteouts, about 100 bytes, the name and a directory's attributes for each; every entry
+    /// where whiteouts remove.
     /// Default 512 MiB, which a million directories do not reach.
     pub record_bytes: u64,
     /// Pieces of a sparse file. The map is held in memory, 16 bytes a piece. Default 65,536.
     pub sparse_pieces: usize,
     /// Bytes of one file, holes included. Default 1 TiB.
     pub file_bytes: u64,
-    /// Inflated bytes of the layer. Default 256 GiB.
+    /// Inflated bytes of the layer. As many may be copied for hard links that the file system has
+    /// no room for. Default 256 GiB.
     pub layer_bytes: u64,
     /// Inflated bytes for each compressed byte, counted once [`Limits::RATIO_GRACE`] bytes have
     /// come out. Installed software reaches 10, text 30; gzip cannot exceed 1,032. Default 500.

@@ -1,19 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use nix::fcntl::{OFlag, open};
-use nix::sys::stat::{Mode, fchmod, fstat, futimens};
+use nix::sys::stat::{Mode, fchmod, futimens};
 use nix::sys::time::TimeSpec;
-use nix::unistd::{Gid, Uid, fchown, getegid, geteuid, mkdir};
+use nix::unistd::{fchown, getegid, geteuid, mkdir};
 
-use crate::Error;
+use crate::{Error, metadata};
 
 /// A handle of the directory that a tree is made in. Everything is reached from it, nothing above it.
 #[derive(Debug)]
 pub struct Root {
     fd: OwnedFd,
-    inherits_group: bool,
+    /// Everything below was made through this handle, and no directory passes its group or access
+    /// list on to what is made in it.
+    plain: AtomicBool,
 }
 
 impl Root {
@@ -23,30 +26,34 @@ impl Root {
         mkdir(path, Mode::from_bits_truncate(0o700)).map_err(|e| Error::io("make the root directory", e))?;
         let root = Root::open(path)?;
         let io = |e| Error::io("prepare the root directory", e);
-        // A parent with the set-group-ID bit would pass it and its group on to the whole tree.
+        // A parent's set-group-ID bit or access list would go on to the whole tree.
         fchown(&root.fd, Some(geteuid()), Some(getegid())).map_err(io)?;
+        metadata::disinherit(&root.fd)?;
         fchmod(&root.fd, Mode::from_bits_truncate(0o755)).map_err(io)?;
         futimens(&root.fd, &TimeSpec::new(0, 0), &TimeSpec::new(0, 0)).map_err(io)?;
-        Ok(Root {
-            inherits_group: false,
-            ..root
-        })
+        root.set_plain(true);
+        Ok(root)
     }
 
-    /// Opens an existing directory, not a link to one.
+    /// Opens an existing directory, not a link to one. Files are a little slower to make in it than in
+    /// one from [`Root::create`], since nothing is known of the directories there.
     pub fn open(path: &Path) -> Result<Root, Error> {
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
         let fd = open(path, flags, Mode::empty()).map_err(|e| Error::io("open the root directory", e))?;
-        let stat = fstat(&fd).map_err(|e| Error::io("open the root directory", e))?;
         Ok(Root {
             fd,
-            inherits_group: stat.st_mode & Mode::S_ISGID.bits() != 0,
+            plain: AtomicBool::new(false),
         })
     }
 
-    /// The owner that new files get by themselves, if it is certain.
-    pub(crate) fn default_owner(&self) -> Option<(Uid, Gid)> {
-        (!self.inherits_group).then(|| (geteuid(), getegid()))
+    /// Whether new files get the owner and mode of the process alone. A layer takes the answer and
+    /// gives it back when it is complete.
+    pub(crate) fn take_plain(&self) -> bool {
+        self.plain.swap(false, Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_plain(&self, plain: bool) {
+        self.plain.store(plain, Ordering::Relaxed);
     }
 }
 

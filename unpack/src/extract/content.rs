@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //! A file's content on its way from the archive.
 
-use std::io::BufRead;
+use std::fs::File;
+use std::io::{self, BufRead, Read};
 use std::os::fd::OwnedFd;
 
 use nix::errno::Errno;
 use nix::unistd::{ftruncate, write};
+use rustix::fs::SeekFrom;
 
 use crate::Error;
 use crate::tar::{Entries, Piece};
@@ -82,4 +84,24 @@ fn write_all_at(file: &OwnedFd, mut bytes: &[u8], mut at: u64) -> nix::Result<()
         }
     }
     Ok(())
+}
+
+/// Copies a file's content, sharing it where the file system can; holes stay holes.
+pub(super) fn duplicate(from: &File, to: &File) -> io::Result<()> {
+    if rustix::fs::ioctl_ficlone(to, from).is_ok() {
+        return Ok(());
+    }
+    let mut at = 0;
+    loop {
+        let start = match rustix::fs::seek(from, SeekFrom::Data(at)) {
+            Err(rustix::io::Errno::NXIO) => break,
+            found => found?,
+        };
+        at = rustix::fs::seek(from, SeekFrom::Hole(start))?;
+        rustix::fs::seek(from, SeekFrom::Start(start))?;
+        rustix::fs::seek(to, SeekFrom::Start(start))?;
+        let (mut piece, mut to) = (from.take(at.saturating_sub(start)), to);
+        io::copy(&mut piece, &mut to)?;
+    }
+    to.set_len(from.metadata()?.len())
 }

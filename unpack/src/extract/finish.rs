@@ -3,7 +3,7 @@
 
 use crate::dirs::{Id, Missing, ROOT};
 use crate::tar::Meta;
-use crate::{Error, Notes, Whiteouts, files};
+use crate::{Error, Notes, Whiteouts, files, metadata};
 
 use super::Extractor;
 
@@ -15,9 +15,8 @@ impl Extractor {
     pub(super) fn finish(&mut self) -> Result<Notes, Error> {
         let mut notes = Notes::default();
         for id in self.dirs.inner_first() {
-            let path = self.dirs.path(id);
-            self.finish_directory(id, &path, &mut notes)
-                .map_err(|e| e.at(&path))?;
+            self.finish_directory(id, &mut notes)
+                .map_err(|e| e.at(&self.dirs.path(id)))?;
         }
         notes.implied.reverse();
         notes.whiteouts.reverse();
@@ -31,7 +30,7 @@ impl Extractor {
         Ok(notes)
     }
 
-    fn finish_directory(&mut self, id: Id, path: &[u8], notes: &mut Notes) -> Result<(), Error> {
+    fn finish_directory(&mut self, id: Id, notes: &mut Notes) -> Result<(), Error> {
         let fd = self.dirs.fd(id)?;
         let node = self.dirs.node(id);
         let (meta, lower_time) = (node.meta.take(), node.lower_time);
@@ -39,8 +38,9 @@ impl Extractor {
         if self.whiteouts == Whiteouts::Overlay {
             let mut note = |wanted: bool, paths: &mut Vec<Vec<u8>>| {
                 if wanted {
+                    let path = self.dirs.path(id);
                     self.dirs.remember(path.len())?;
-                    paths.push(path.to_vec());
+                    paths.push(path);
                 }
                 Ok(())
             };
@@ -50,13 +50,14 @@ impl Extractor {
                 (false, _) => {}
                 // Overlayfs has no opaque root: the layers below are left out instead.
                 (true, ROOT) => notes.opaque_root = true,
-                (true, _) => files::set_opaque(&fd)?,
+                (true, _) => metadata::set_opaque(&fd)?,
             }
         }
+        self.plain &= !meta.as_ref().is_some_and(metadata::passes_on);
         match (meta, lower_time) {
-            (None, Some(time)) => files::set_time(&fd, time),
+            (None, Some(time)) => metadata::set_time(&fd, time),
             (Some(meta), Some(_)) => {
-                files::clear_xattrs(&fd)?;
+                metadata::clear_xattrs(&fd)?;
                 self.metadata.set(&fd, &meta, false)
             }
             (meta, None) => {

@@ -3,6 +3,7 @@
 
 mod content;
 mod finish;
+mod links;
 mod whiteouts;
 
 use std::collections::HashMap;
@@ -12,12 +13,12 @@ use std::os::fd::{AsFd, OwnedFd};
 use nix::errno::Errno;
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::stat::{Mode, SFlag, makedev, mknodat, umask};
-use nix::unistd::{LinkatFlags, linkat, symlinkat};
+use nix::unistd::{getegid, geteuid, symlinkat};
 
 use crate::dirs::{Child, Dirs, Id, Missing, ROOT};
-use crate::files::{self, Metadata};
+use crate::metadata::Metadata;
 use crate::tar::{Entries, Entry, Kind, Meta, Piece};
-use crate::{Error, Limits, Notes, Root, Whiteouts};
+use crate::{Error, Limits, Notes, Root, Whiteouts, files};
 
 const WHITEOUT: &[u8] = b".wh.";
 const OPAQUE: &[u8] = b".wh..wh..opq";
@@ -32,11 +33,15 @@ pub(crate) struct Extractor {
     entries: u64,
     /// Hard links to a lower layer's file, by their own name, with the entry's place in the layer.
     links: HashMap<Vec<u8>, (u64, Vec<u8>)>,
+    copies: links::Copies,
+    /// No directory passes anything on to what is made in it, so far.
+    plain: bool,
 }
 
 pub(crate) struct Done {
     pub(crate) entries: u64,
     pub(crate) dropped_xattrs: u64,
+    pub(crate) plain: bool,
     pub(crate) notes: Notes,
 }
 
@@ -49,19 +54,21 @@ impl Extractor {
             umask(Mode::empty());
         }
         let lower = whiteouts == Whiteouts::Remove;
-        // Lower layers' directories may pass their group on.
-        let default_owner = root.default_owner().filter(|_| !lower);
+        let plain = root.take_plain();
         Ok(Extractor {
             dirs: Dirs::new(root, lower, limits)?,
             whiteouts,
             limits: limits.clone(),
             metadata: Metadata {
-                default_owner,
+                default_owner: plain.then(|| (geteuid(), getegid())),
                 exact_mode,
+                inherits: !plain,
                 dropped_xattrs: 0,
             },
             entries: 0,
             links: HashMap::new(),
+            copies: links::Copies::default(),
+            plain,
         })
     }
 
@@ -76,6 +83,7 @@ impl Extractor {
         Ok(Done {
             entries: self.entries,
             dropped_xattrs: self.metadata.dropped_xattrs,
+            plain: self.plain,
             notes,
         })
     }
@@ -85,6 +93,7 @@ impl Extractor {
         let Some((name, parents)) = components.split_last() else {
             return match entry.kind {
                 Kind::Directory => {
+                    self.dirs.remember(entry.meta.weight())?;
                     self.dirs.node(ROOT).meta = Some(entry.meta);
                     Ok(())
                 }
@@ -131,6 +140,7 @@ impl Extractor {
 
     fn directory(&mut self, parent: Id, name: &[u8], meta: Meta) -> Result<(), Error> {
         let id = self.dirs.make(parent, name)?;
+        self.dirs.remember(meta.weight())?;
         self.dirs.node(id).meta = Some(meta);
         Ok(())
     }
@@ -143,15 +153,25 @@ impl Extractor {
         doing: &'static str,
         make: impl Fn(&OwnedFd) -> nix::Result<T>,
     ) -> Result<T, Error> {
+        self.try_replacing(parent, name, make)?
+            .map_err(|e| Error::io(doing, e))
+    }
+
+    /// The same, with what the kernel said in the end.
+    fn try_replacing<T>(
+        &mut self,
+        parent: Id,
+        name: &[u8],
+        make: impl Fn(&OwnedFd) -> nix::Result<T>,
+    ) -> Result<nix::Result<T>, Error> {
         let fd = self.dirs.fd(parent)?;
-        let made = match make(&fd) {
+        Ok(match make(&fd) {
             Err(Errno::EEXIST) => {
                 self.dirs.clear(parent, name)?;
                 make(&fd)
             }
             result => result,
-        };
-        made.map_err(|e| Error::io(doing, e))
+        })
     }
 
     fn file(
@@ -213,58 +233,6 @@ impl Extractor {
         self.metadata
             .set_at(self.dirs.fd(parent)?.as_fd(), name, meta, true)?;
         Ok(Child::Other)
-    }
-
-    fn hard_link(&mut self, parent: Id, name: &[u8], target: &[u8]) -> Result<Child, Error> {
-        let components = components(target, &self.limits)?;
-        let Some((target_name, target_parents)) = components.split_last() else {
-            return Err(Error::refused("it is a hard link to the root"));
-        };
-        let target_parent = self.dirs.walk(target_parents, Missing::Stop)?;
-        if let Some(target_parent) = target_parent
-            && (target_parent, *target_name) == (parent, name)
-        {
-            return Ok(self.dirs.child(parent, name).unwrap_or(Child::Other));
-        }
-        let Some(id) = target_parent else {
-            return self.missing_target(parent, name, target);
-        };
-        let from = self.dirs.fd(id)?;
-        match files::stat(&from, target_name).map_err(|e| Error::io("look up a hard link's target", e))? {
-            Some(stat) if files::is(&stat, SFlag::S_IFDIR) => {
-                return Err(Error::refused("it is a hard link to a directory"));
-            }
-            Some(stat) if !files::is_whiteout(&stat) => {}
-            _ => return self.missing_target(parent, name, target),
-        }
-        self.replacing(parent, name, "make a hard link", |to| {
-            linkat(
-                &from,
-                files::os(target_name),
-                to,
-                files::os(name),
-                LinkatFlags::empty(),
-            )
-        })?;
-        Ok(self.dirs.child(id, target_name).unwrap_or(Child::Other))
-    }
-
-    fn missing_target(&mut self, parent: Id, name: &[u8], target: &[u8]) -> Result<Child, Error> {
-        match self.whiteouts {
-            Whiteouts::Remove => Err(Error::refused("it is a hard link to a file that is not there")),
-            Whiteouts::Overlay => {
-                self.dirs.clear(parent, name)?;
-                let mut path = self.dirs.path(parent);
-                if !path.is_empty() {
-                    path.push(b'/');
-                }
-                path.extend_from_slice(name);
-                let target = components(target, &self.limits)?.join(&b'/');
-                self.dirs.remember(path.len() + target.len())?;
-                self.links.insert(path, (self.entries, target));
-                Ok(Child::Other)
-            }
-        }
     }
 }
 

@@ -66,29 +66,36 @@ impl Extractor {
     }
 
     /// Takes everything out of a directory that this layer has not put there.
+    ///
+    /// Each directory is gone through once, however often the layer says it: from then on all that is
+    /// in it is the layer's own.
     fn clear_children(&mut self, id: Id) -> Result<(), Error> {
         let mut todo = vec![id];
         while let Some(id) = todo.pop() {
+            if std::mem::replace(&mut self.dirs.node(id).opaque, true) {
+                continue;
+            }
             let fd = self.dirs.fd(id)?;
-            for (name, _) in files::list(&fd).map_err(|e| Error::io("list a directory", e))? {
-                match self.dirs.child(id, &name) {
-                    None => {
-                        files::remove(&fd, &name).map_err(|e| Error::io("remove what a whiteout hides", e))?
-                    }
-                    Some(Child::Directory(child)) => {
-                        self.dirs.node(child).lower_time = None;
+            files::each(&fd, |name, _| {
+                match self.dirs.child(id, name) {
+                    None => files::remove(&fd, name)?,
+                    Some(Child::Directory(child)) if self.dirs.node(child).lower_time.take().is_some() => {
                         todo.push(child);
                     }
                     Some(_) => {}
                 }
-            }
+                Ok::<_, Errno>(())
+            })
+            .map_err(|e| Error::io("remove what a whiteout hides", e))?;
         }
         Ok(())
     }
 
     /// The same, and the directory itself is this layer's alone from now on.
     fn clear_lower(&mut self, id: Id) -> Result<(), Error> {
-        self.dirs.node(id).lower_time = None;
-        self.clear_children(id)
+        match self.dirs.node(id).lower_time.take() {
+            Some(_) => self.clear_children(id),
+            None => Ok(()),
+        }
     }
 }

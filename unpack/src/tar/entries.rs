@@ -62,21 +62,28 @@ impl<R: BufRead> Entries<R> {
             }
             let header = Header::from_byte_slice(&block);
             let size = header::size(header)?;
-            extended = true;
-            match header::kind(header)? {
+            let kind = header::kind(header)?;
+            match kind {
                 Type::PaxLocal => {
                     let bytes = self.extension(size)?;
                     pending.records.read(&bytes, &self.limits)?;
                 }
+                Type::PaxGlobal if extended => {
+                    return Err(Error::archive(
+                        "a global header stands between an entry and its own",
+                    ));
+                }
                 Type::PaxGlobal => {
                     let bytes = self.extension(size)?;
                     self.global.read(&bytes, &self.limits)?;
-                    pending.records.read(&bytes, &self.limits)?;
+                    pending.records = self.global.clone();
+                    continue;
                 }
                 Type::GnuLongName => pending.long_name = Some(self.long_name(size)?),
                 Type::GnuLongLink => pending.long_link = Some(self.long_name(size)?),
                 kind => return self.entry(header, kind, size, pending).map(Some),
             }
+            extended = true;
         }
     }
 
@@ -107,10 +114,11 @@ impl<R: BufRead> Entries<R> {
             long_name,
             long_link,
         } = pending;
-        let name = long_name
-            .or(records.sparse.name.take())
+        let sparse_name = records.sparse.name.take();
+        let name = sparse_name
+            .or(long_name)
             .or(records.path.take())
-            .unwrap_or_else(|| header.path_bytes().into_owned());
+            .unwrap_or_else(|| header::name(header));
         self.parts(header, kind, size, records, long_link, &name)
             .map(|(kind, meta)| Entry {
                 name: name.clone(),
@@ -125,7 +133,7 @@ impl<R: BufRead> Entries<R> {
         header: &Header,
         kind: Type,
         size: u64,
-        records: Records,
+        mut records: Records,
         long_link: Option<Vec<u8>>,
         name: &[u8],
     ) -> Result<(Kind, Meta), Error> {
@@ -137,22 +145,26 @@ impl<R: BufRead> Entries<R> {
             // Types without data have none, whatever their size field says, as all readers take it.
             Type::HardLink => Kind::HardLink(non_empty(target)?),
             Type::Symlink => Kind::Symlink(non_empty(target)?),
-            Type::CharDevice => device(header).map(|(major, minor)| Kind::CharDevice(major, minor))?,
-            Type::BlockDevice => device(header).map(|(major, minor)| Kind::BlockDevice(major, minor))?,
+            Type::CharDevice => {
+                header::device(header).map(|(major, minor)| Kind::CharDevice(major, minor))?
+            }
+            Type::BlockDevice => {
+                header::device(header).map(|(major, minor)| Kind::BlockDevice(major, minor))?
+            }
             Type::Directory => Kind::Directory,
             Type::Fifo => Kind::Fifo,
             Type::GnuSparse => {
                 self.set_data(records.size.unwrap_or(size))?;
                 self.gnu_sparse(header)?
             }
+            // The old form has no type for directories, only a slash at the end of the name.
+            Type::OldFile if name.ends_with(b"/") => {
+                self.set_data(records.size.unwrap_or(size))?;
+                Kind::Directory
+            }
             _ => {
                 self.set_data(records.size.unwrap_or(size))?;
-                // The old form has no type for directories, only a slash at the end of the name.
-                if name.ends_with(b"/") {
-                    Kind::Directory
-                } else {
-                    self.file(&records.sparse)?
-                }
+                self.file(&mut records.sparse)?
             }
         };
         let old = header.as_old();
@@ -183,10 +195,10 @@ impl<R: BufRead> Entries<R> {
     }
 
     /// A regular file, sparse where PAX records of versions 0.0, 0.1 or 1.0 say so.
-    fn file(&mut self, records: &super::pax::Sparse) -> Result<Kind, Error> {
-        let pieces = match (records.major, records.minor, &records.map) {
+    fn file(&mut self, records: &mut super::pax::Sparse) -> Result<Kind, Error> {
+        let pieces = match (records.major, records.minor, records.map()?) {
             (Some(1), Some(0), _) => Some(self.text_map()?),
-            (None | Some(0), _, Some(map)) => Some(map.clone()),
+            (None | Some(0), _, Some(map)) => Some(map),
             (None, None, None) => None,
             _ => return Err(Error::archive("a sparse file is of no known version")),
         };
@@ -301,8 +313,12 @@ impl<R: BufRead> Entries<R> {
         let Some(block) = self.block()? else {
             return Ok(None);
         };
-        if block.iter().all(|b| *b == 0) {
-            return Ok(None);
+        if is_zero(&block) {
+            // The end is two such blocks, or one where a builder saved the other.
+            return match self.block()?.is_none_or(|next| is_zero(&next)) {
+                true => Ok(None),
+                false => Err(Error::archive("a block of zeros stands between entries")),
+            };
         }
         header::check(&block)?;
         Ok(Some(block))
@@ -320,7 +336,7 @@ impl<R: BufRead> Entries<R> {
             if length == 0 {
                 // Some archives end with less than a block of zeros.
                 let empty = rest.len() == BLOCK;
-                return match empty || block.iter().all(|b| *b == 0) {
+                return match empty || is_zero(&block) {
                     true => Ok(None),
                     false => Err(Error::archive("the archive ends inside a header")),
                 };
@@ -334,15 +350,15 @@ impl<R: BufRead> Entries<R> {
     }
 }
 
-fn device(header: &Header) -> Result<(u32, u32), Error> {
-    header::device(header)
-}
-
 fn non_empty(target: Vec<u8>) -> Result<Vec<u8>, Error> {
     if target.is_empty() {
         return Err(Error::archive("a link has no target"));
     }
     Ok(target)
+}
+
+fn is_zero(block: &[u8; BLOCK]) -> bool {
+    block.iter().all(|b| *b == 0)
 }
 
 /// Bytes from `size` to the next whole block, whose size is a power of two.

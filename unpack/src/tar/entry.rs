@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+use std::collections::BTreeMap;
+
 use super::Piece;
 
 /// One member of an archive with everything that its header and the extensions before it say.
@@ -34,5 +36,20 @@ pub(crate) struct Meta {
     pub(crate) gid: u32,
     /// Seconds since 1970 and nanoseconds of that second.
     pub(crate) mtime: (i64, u32),
-    pub(crate) xattrs: Vec<(Vec<u8>, Vec<u8>)>,
+    pub(crate) xattrs: BTreeMap<Vec<u8>, Vec<u8>>,
+}
+
+impl Meta {
+    /// Bytes of memory beside the structure itself.
+    pub(crate) fn weight(&self) -> usize {
+        self.xattrs
+            .iter()
+            .map(|(name, value)| xattr_weight(name, value))
+            .sum()
+    }
+}
+
+/// What one attribute takes, with the map's and the allocator's share.
+pub(super) fn xattr_weight(name: &[u8], value: &[u8]) -> usize {
+    name.len().saturating_add(value.len()).saturating_add(96)
 }

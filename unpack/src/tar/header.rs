@@ -1,14 +1,55 @@
 // SPDX-License-Identifier: Apache-2.0
 //! One header block, apart from what extension headers say.
 
+use std::ops::Range;
+
 use ::tar::Header;
 
 use super::{BLOCK, number};
 use crate::Error;
 
+const NAME: Range<usize> = 0..100;
+const MAGIC: Range<usize> = 257..263;
+const DEVICE_MAJOR: Range<usize> = 329..337;
+const DEVICE_MINOR: Range<usize> = 337..345;
+const PREFIX: Range<usize> = 345..500;
+const STAR_PREFIX: Range<usize> = 345..476;
+const GNU_ATIME: Range<usize> = 345..357;
+const STAR_MAGIC: Range<usize> = 508..512;
+
+/// Which fields a block has behind those that all have. The version is not looked at: not every
+/// writer fills it in.
+#[derive(PartialEq, Eq)]
+enum Form {
+    Old,
+    Ustar,
+    Star,
+    Gnu,
+}
+
+fn form(block: &[u8; BLOCK]) -> Form {
+    match field(block, MAGIC) {
+        b"ustar\0" if field(block, STAR_MAGIC) == b"tar\0" => Form::Star,
+        b"ustar\0" => Form::Ustar,
+        b"ustar " => Form::Gnu,
+        _ => Form::Old,
+    }
+}
+
+fn field(block: &[u8; BLOCK], range: Range<usize>) -> &[u8] {
+    block.get(range).unwrap_or_default()
+}
+
+/// The bytes of a field before the first NUL.
+fn part(block: &[u8; BLOCK], range: Range<usize>) -> &[u8] {
+    field(block, range).split(|b| *b == 0).next().unwrap_or_default()
+}
+
 /// What the type byte of a header says the block begins.
 pub(super) enum Type {
     File,
+    /// A file of the form before ustar; a directory if its name says so.
+    OldFile,
     HardLink,
     Symlink,
     CharDevice,
@@ -24,7 +65,8 @@ pub(super) enum Type {
 
 pub(super) fn kind(header: &Header) -> Result<Type, Error> {
     Ok(match header.as_old().linkflag {
-        [b'0' | 0 | b'7'] => Type::File,
+        [0] => Type::OldFile,
+        [b'0' | b'7'] => Type::File,
         [b'1'] => Type::HardLink,
         [b'2'] => Type::Symlink,
         [b'3'] => Type::CharDevice,
@@ -52,8 +94,8 @@ pub(super) fn check(block: &[u8; BLOCK]) -> Result<(), Error> {
             .map(|(i, b)| if (148..156).contains(&i) { b' ' } else { *b })
     };
     let unsigned: i64 = bytes().map(i64::from).sum();
-    let signed: i64 = bytes().map(|b| i64::from(b.cast_signed())).sum();
-    if want == unsigned || want == signed {
+    let signed = || bytes().map(|b| i64::from(b.cast_signed())).sum::<i64>();
+    if want == unsigned || want == signed() {
         Ok(())
     } else {
         Err(Error::archive("a header's checksum is wrong"))
@@ -65,16 +107,37 @@ pub(super) fn size(header: &Header) -> Result<u64, Error> {
         .map_err(|_| Error::archive("an entry's size is negative"))
 }
 
+/// The name that the block itself holds, with the prefix of the forms that have one.
+pub(super) fn name(header: &Header) -> Vec<u8> {
+    let block = header.as_bytes();
+    let prefix = match form(block) {
+        Form::Ustar => part(block, PREFIX),
+        // The older star puts times behind a shorter prefix.
+        Form::Star => part(block, STAR_PREFIX),
+        // Go's writer before 1.8 put a prefix where GNU's form has a time.
+        Form::Gnu if number::field(field(block, GNU_ATIME)).is_err() => part(block, PREFIX),
+        Form::Gnu | Form::Old => b"",
+    };
+    let name = part(block, NAME);
+    match prefix {
+        b"" => name.to_vec(),
+        prefix => [prefix, name].join(&b'/'),
+    }
+}
+
+/// The kernel's numbers have 12 and 20 bits; of larger ones it would see only a part.
 pub(super) fn device(header: &Header) -> Result<(u32, u32), Error> {
-    let (major, minor) = match (header.as_ustar(), header.as_gnu()) {
-        (Some(ustar), _) => (&ustar.dev_major, &ustar.dev_minor),
-        (_, Some(gnu)) => (&gnu.dev_major, &gnu.dev_minor),
-        _ => return Err(Error::archive("a device has no numbers")),
+    let block = header.as_bytes();
+    if form(block) == Form::Old {
+        return Err(Error::archive("a device has no numbers"));
+    }
+    let number = |range, bits: u32| {
+        u32::try_from(number::field(field(block, range))?)
+            .ok()
+            .filter(|number| number.checked_shr(bits) == Some(0))
+            .ok_or(Error::archive("a device number is out of range"))
     };
-    let number = |bytes| {
-        u32::try_from(number::field(bytes)?).map_err(|_| Error::archive("a device number is out of range"))
-    };
-    Ok((number(major)?, number(minor)?))
+    Ok((number(DEVICE_MAJOR, 12)?, number(DEVICE_MINOR, 20)?))
 }
 
 /// A user or group: the largest number means "leave as it is" to the kernel and is no owner.

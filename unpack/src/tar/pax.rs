@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //! PAX extended headers (POSIX.1-2001, "pax Header Block").
 
+use std::collections::BTreeMap;
+
+use super::entry::xattr_weight;
 use super::{Piece, number};
 use crate::{Error, Limits};
 
@@ -15,7 +18,9 @@ pub(super) struct Records {
     pub(super) uid: Option<u64>,
     pub(super) gid: Option<u64>,
     pub(super) mtime: Option<(i64, u32)>,
-    pub(super) xattrs: Vec<(Vec<u8>, Vec<u8>)>,
+    pub(super) xattrs: BTreeMap<Vec<u8>, Vec<u8>>,
+    /// Memory that the attributes take.
+    xattr_bytes: usize,
     pub(super) sparse: Sparse,
 }
 
@@ -26,8 +31,9 @@ pub(super) struct Sparse {
     pub(super) minor: Option<u64>,
     pub(super) name: Option<Vec<u8>>,
     pub(super) real_size: Option<u64>,
+    blocks: Option<u64>,
     /// The whole map of version 0.1, or the pairs of version 0.0.
-    pub(super) map: Option<Vec<Piece>>,
+    map: Option<Vec<Piece>>,
     offset: Option<u64>,
 }
 
@@ -50,6 +56,9 @@ impl Records {
         if let Some(name) = key.strip_prefix(XATTR) {
             return self.set_xattr(name, value, limits);
         }
+        if key.contains(&0) {
+            return Err(Error::archive("a PAX record's key holds a NUL byte"));
+        }
         let some = (!value.is_empty()).then_some(value);
         let number = |value: Option<&[u8]>| value.map(number::decimal).transpose();
         match key {
@@ -63,6 +72,7 @@ impl Records {
             b"GNU.sparse.minor" => self.sparse.minor = number(some)?,
             b"GNU.sparse.name" => self.sparse.name = name(some, limits)?,
             b"GNU.sparse.size" | b"GNU.sparse.realsize" => self.sparse.real_size = number(some)?,
+            b"GNU.sparse.numblocks" => self.sparse.blocks = number(some)?,
             b"GNU.sparse.map" => self.sparse.map = some.map(|text| map(text, limits)).transpose()?,
             b"GNU.sparse.offset" => self.sparse.offset = number(some)?,
             b"GNU.sparse.numbytes" => self.sparse.pair(number(some)?, limits)?,
@@ -81,18 +91,37 @@ impl Records {
         if value.len() > limits.xattr_bytes {
             return Err(Error::limit("xattr_bytes", limits.xattr_bytes as u64));
         }
-        self.xattrs.retain(|(known, _)| known != name);
-        if !value.is_empty() {
-            if self.xattrs.len() >= limits.xattrs {
-                return Err(Error::limit("xattrs", limits.xattrs as u64));
-            }
-            self.xattrs.push((name.to_vec(), value.to_vec()));
+        if let Some(old) = self.xattrs.remove(name) {
+            self.xattr_bytes = self.xattr_bytes.saturating_sub(xattr_weight(name, &old));
         }
+        if value.is_empty() {
+            return Ok(());
+        }
+        if self.xattrs.len() >= limits.xattrs {
+            return Err(Error::limit("xattrs", limits.xattrs as u64));
+        }
+        // Several headers may speak of one entry; together they stay within what one may hold.
+        self.xattr_bytes = self.xattr_bytes.saturating_add(xattr_weight(name, value));
+        if self.xattr_bytes as u64 > limits.header_bytes {
+            return Err(Error::limit("header_bytes", limits.header_bytes));
+        }
+        self.xattrs.insert(name.to_vec(), value.to_vec());
         Ok(())
     }
 }
 
 impl Sparse {
+    /// The map that the records hold, of version 0.0 or 0.1. Without pieces the whole file is a hole.
+    pub(super) fn map(&mut self) -> Result<Option<Vec<Piece>>, Error> {
+        match (self.blocks, self.map.take()) {
+            (Some(0), None) => Ok(Some(Vec::new())),
+            (Some(blocks), Some(map)) if map.len() as u64 != blocks => Err(Error::archive(
+                "a sparse map has more or fewer pieces than it says",
+            )),
+            (_, map) => Ok(map),
+        }
+    }
+
     /// Version 0.0 repeats an offset and a length for each piece.
     fn pair(&mut self, length: Option<u64>, limits: &Limits) -> Result<(), Error> {
         let (Some(offset), Some(length)) = (self.offset.take(), length) else {
@@ -187,7 +216,10 @@ mod tests {
     #[test]
     fn values_may_hold_newlines_and_equal_signs() {
         let records = read(b"28 SCHILY.xattr.user.a=a\n=b\n9 uid=12\n").expect("two records");
-        assert_eq!(records.xattrs, [(b"user.a".to_vec(), b"a\n=b".to_vec())]);
+        assert_eq!(
+            records.xattrs,
+            BTreeMap::from([(b"user.a".to_vec(), b"a\n=b".to_vec())])
+        );
         assert_eq!(records.uid, Some(12));
     }
 
@@ -208,6 +240,8 @@ mod tests {
             b"99999999999999999999 path=a\n",
             b"0 path=a\n",
             b"11 path=a\0\n",
+            b"11 a\0b=cd\n",
+            b"25 SCHILY.xattr.us\0er=x\n",
             b"10 size=x\n",
             b"11 size=-1\n",
             b"24 GNU.sparse.map=1,2,3\n",

@@ -1,0 +1,146 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Hard links, also more of them than a file system allows to one file.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+
+use nix::errno::Errno;
+use nix::fcntl::{AT_FDCWD, OFlag, openat, readlinkat};
+use nix::sys::stat::{FileStat, Mode, SFlag, mknodat};
+use nix::unistd::{LinkatFlags, linkat, symlinkat};
+
+use super::{Extractor, components, content};
+use crate::dirs::{Child, Id, Missing};
+use crate::{Error, Whiteouts, files, metadata};
+
+/// Copies of files that have as many names as their file system allows: 65,000 on ext4. Of each such
+/// file the newest copy takes the further names.
+#[derive(Debug, Default)]
+pub(super) struct Copies {
+    newest: HashMap<(u64, u64), OwnedFd>,
+    /// Bytes that the copies hold.
+    bytes: u64,
+}
+
+impl Extractor {
+    pub(super) fn hard_link(&mut self, parent: Id, name: &[u8], target: &[u8]) -> Result<Child, Error> {
+        let components = components(target, &self.limits)?;
+        let Some((target_name, target_parents)) = components.split_last() else {
+            return Err(Error::refused("it is a hard link to the root"));
+        };
+        let Some(id) = self.dirs.walk(target_parents, Missing::Stop)? else {
+            return self.missing_target(parent, name, target);
+        };
+        if (id, *target_name) == (parent, name) {
+            return Ok(self.dirs.child(parent, name).unwrap_or(Child::Other));
+        }
+        let from = self.dirs.fd(id)?;
+        match files::stat(&from, target_name).map_err(|e| Error::io("look up a hard link's target", e))? {
+            Some(stat) if files::kind(&stat) == SFlag::S_IFDIR => {
+                return Err(Error::refused("it is a hard link to a directory"));
+            }
+            Some(stat) if !files::is_whiteout(&stat) => self.link(&from, target_name, &stat, parent, name)?,
+            _ => return self.missing_target(parent, name, target),
+        }
+        Ok(self.dirs.child(id, target_name).unwrap_or(Child::Other))
+    }
+
+    fn link(
+        &mut self,
+        from: &OwnedFd,
+        target: &[u8],
+        stat: &FileStat,
+        parent: Id,
+        name: &[u8],
+    ) -> Result<(), Error> {
+        let inode = (stat.st_dev, stat.st_ino);
+        if let Some(copy) = self.copies.newest.remove(&inode) {
+            let path = format!("/proc/self/fd/{}", copy.as_raw_fd());
+            let made = self.try_replacing(parent, name, |to| {
+                let flags = LinkatFlags::AT_SYMLINK_FOLLOW;
+                linkat(AT_FDCWD, path.as_str(), to, files::os(name), flags)
+            })?;
+            // Otherwise it is full too, or all of its names were replaced since.
+            if made.is_ok() {
+                self.copies.newest.insert(inode, copy);
+                return Ok(());
+            }
+        }
+        let made = self.try_replacing(parent, name, |to| {
+            linkat(from, files::os(target), to, files::os(name), LinkatFlags::empty())
+        })?;
+        match made {
+            Ok(()) => Ok(()),
+            Err(Errno::EMLINK) => {
+                let copy = self.copy(from, target, stat, parent, name)?;
+                self.copies.newest.insert(inode, copy);
+                Ok(())
+            }
+            // It was there, before the name was made free.
+            Err(Errno::ENOENT) => Err(Error::refused("it is a hard link to a file below its own name")),
+            Err(e) => Err(Error::io("make a hard link", e)),
+        }
+    }
+
+    /// Makes the name as a file of its own, like the target in everything. Gives a handle to link to.
+    fn copy(
+        &mut self,
+        from: &OwnedFd,
+        target: &[u8],
+        stat: &FileStat,
+        parent: Id,
+        name: &[u8],
+    ) -> Result<OwnedFd, Error> {
+        let error = |e| Error::io("copy a file with too many hard links", e);
+        let bytes = u64::try_from(stat.st_blocks)
+            .unwrap_or_default()
+            .saturating_mul(512);
+        self.copies.bytes = self.copies.bytes.saturating_add(bytes);
+        if self.copies.bytes > self.limits.layer_bytes {
+            return Err(Error::limit("layer_bytes", self.limits.layer_bytes));
+        }
+        let meta = metadata::read(from, target, stat)?;
+        let to = self.dirs.fd(parent)?;
+        let flags = OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        match files::kind(stat) {
+            SFlag::S_IFREG => {
+                let source =
+                    openat(from, files::os(target), flags | OFlag::O_RDONLY, Mode::empty()).map_err(error)?;
+                let file = File::from(files::create(&to, name, meta.mode).map_err(error)?);
+                content::duplicate(&File::from(source), &file)
+                    .map_err(|e| Error::io("copy a file with too many hard links", e))?;
+                self.metadata.set(&file, &meta, true)?;
+            }
+            SFlag::S_IFLNK => {
+                let text = readlinkat(from, files::os(target)).map_err(error)?;
+                symlinkat(text.as_os_str(), &to, files::os(name)).map_err(error)?;
+                self.metadata.set_at(to.as_fd(), name, &meta, false)?;
+            }
+            kind => {
+                let mode = Mode::from_bits_truncate(meta.mode & 0o777);
+                mknodat(&to, files::os(name), kind, mode, stat.st_rdev).map_err(error)?;
+                self.metadata.set_at(to.as_fd(), name, &meta, true)?;
+            }
+        }
+        openat(&to, files::os(name), flags | OFlag::O_PATH, Mode::empty()).map_err(error)
+    }
+
+    fn missing_target(&mut self, parent: Id, name: &[u8], target: &[u8]) -> Result<Child, Error> {
+        match self.whiteouts {
+            Whiteouts::Remove => Err(Error::refused("it is a hard link to a file that is not there")),
+            Whiteouts::Overlay => {
+                self.dirs.clear(parent, name)?;
+                let mut path = self.dirs.path(parent);
+                if !path.is_empty() {
+                    path.push(b'/');
+                }
+                path.extend_from_slice(name);
+                let target = components(target, &self.limits)?.join(&b'/');
+                self.dirs.remember(path.len() + target.len())?;
+                self.links.insert(path, (self.entries, target));
+                Ok(Child::Other)
+            }
+        }
+    }
+}
