@@ -34,7 +34,7 @@ impl Extractor {
         let fd = self.dirs.fd(id)?;
         let node = self.dirs.node(id);
         let (meta, lower_time) = (node.meta.take(), node.lower_time);
-        let (implied, opaque, hides) = (meta.is_none(), node.opaque, !node.hidden.is_empty());
+        let (implied, opaque, hides) = (meta.is_none(), node.opaque, node.whiteouts);
         if self.whiteouts == Whiteouts::Overlay {
             let mut note = |wanted: bool, paths: &mut Vec<Vec<u8>>| {
                 if wanted {

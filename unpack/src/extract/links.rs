@@ -32,14 +32,15 @@ impl Extractor {
         let Some(id) = self.dirs.walk(target_parents, Missing::Stop)? else {
             return self.missing_target(parent, name, target);
         };
-        if (id, *target_name) == (parent, name) {
-            return Ok(self.dirs.child(parent, name).unwrap_or(Child::Other));
-        }
+        let itself = (id, *target_name) == (parent, name);
         let from = self.dirs.fd(id)?;
         match files::stat(&from, target_name).map_err(|e| Error::io("look up a hard link's target", e))? {
             Some(stat) if files::kind(&stat) == SFlag::S_IFDIR => {
                 return Err(Error::refused("it is a hard link to a directory"));
             }
+            // A file is not to be replaced by itself, and a lower layer's stays where it is.
+            Some(stat) if itself && !files::is_whiteout(&stat) => {}
+            None if itself && self.whiteouts == Whiteouts::Overlay => {}
             Some(stat) if !files::is_whiteout(&stat) => self.link(&from, target_name, &stat, parent, name)?,
             _ => return self.missing_target(parent, name, target),
         }
@@ -131,6 +132,7 @@ impl Extractor {
             Whiteouts::Remove => Err(Error::refused("it is a hard link to a file that is not there")),
             Whiteouts::Overlay => {
                 self.dirs.clear(parent, name)?;
+                self.dirs.hide(parent, name)?;
                 let mut path = self.dirs.path(parent);
                 if !path.is_empty() {
                     path.push(b'/');

@@ -15,12 +15,11 @@ use nix::sched::{CloneFlags, unshare};
 use nix::sys::stat::{Mode, SFlag, makedev, mknodat, umask};
 use nix::unistd::{getegid, geteuid, symlinkat};
 
-use crate::dirs::{Child, Dirs, Id, Missing, ROOT};
+use crate::dirs::{Child, Dirs, Id, Missing, ROOT, WHITEOUT};
 use crate::metadata::Metadata;
 use crate::tar::{Entries, Entry, Kind, Meta, Piece};
 use crate::{Error, Limits, Notes, Root, Whiteouts, files};
 
-const WHITEOUT: &[u8] = b".wh.";
 const OPAQUE: &[u8] = b".wh..wh..opq";
 /// Names that aufs used for its own book-keeping; they say nothing about the layer.
 const AUFS: &[u8] = b".wh..wh.";
@@ -100,14 +99,14 @@ impl Extractor {
                 _ => Err(Error::refused("the root is no directory")),
             };
         };
-        if let Some(hidden) = name.strip_prefix(WHITEOUT) {
-            return self.whiteout(parents, name, hidden);
-        }
         if let Some(parent) = parents.iter().find(|parent| parent.starts_with(WHITEOUT)) {
             return match parent.starts_with(AUFS) {
                 true => Ok(()),
                 false => Err(Error::refused("it lies below the name of a whiteout")),
             };
+        }
+        if let Some(hidden) = name.strip_prefix(WHITEOUT) {
+            return self.whiteout(parents, name, hidden);
         }
         // Overlayfs takes this device for a whiteout, so no tree can show it; it opens nothing anyway.
         if entry.kind == Kind::CharDevice(0, 0) {
@@ -140,6 +139,7 @@ impl Extractor {
 
     fn directory(&mut self, parent: Id, name: &[u8], meta: Meta) -> Result<(), Error> {
         let id = self.dirs.make(parent, name)?;
+        self.dirs.node(id).own = true;
         self.dirs.remember(meta.weight())?;
         self.dirs.node(id).meta = Some(meta);
         Ok(())

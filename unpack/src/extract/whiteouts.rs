@@ -12,7 +12,10 @@ impl Extractor {
     /// A whiteout hides what lower layers have, never what its own layer has, wherever it stands.
     pub(super) fn whiteout(&mut self, parents: &[&[u8]], name: &[u8], hidden: &[u8]) -> Result<(), Error> {
         if name == OPAQUE {
-            return self.opaque(parents);
+            return match self.whiteout_parent(parents)? {
+                Some(id) => self.hide_below(id),
+                None => Ok(()),
+            };
         }
         if name.starts_with(AUFS) {
             return Ok(());
@@ -23,33 +26,43 @@ impl Extractor {
         let Some(parent) = self.whiteout_parent(parents)? else {
             return Ok(());
         };
-        self.dirs.hide(parent, hidden)?;
-        match (self.whiteouts, self.dirs.child(parent, hidden)) {
-            (Whiteouts::Overlay, Some(Child::Directory(id))) => self.dirs.node(id).opaque = true,
-            (Whiteouts::Overlay, _) => {
-                let fd = self.dirs.fd(parent)?;
-                match mknodat(&fd, files::os(hidden), SFlag::S_IFCHR, Mode::empty(), 0) {
-                    Ok(()) | Err(Errno::EEXIST) => {}
-                    Err(e) => return Err(Error::io("make a whiteout", e)),
-                }
-            }
-            (Whiteouts::Remove, Some(Child::Directory(id))) => self.clear_lower(id)?,
-            (Whiteouts::Remove, Some(_)) => {}
-            (Whiteouts::Remove, None) => self.dirs.clear(parent, hidden)?,
+        if self.dirs.node(parent).alone {
+            return Ok(());
         }
-        Ok(())
+        self.dirs.hide(parent, hidden)?;
+        match (self.whiteouts, self.own_child(parent, hidden)) {
+            (_, Some(Child::Directory(id))) => {
+                self.dirs.node(id).lower_time = None;
+                self.hide_below(id)
+            }
+            (_, Some(_)) => Ok(()),
+            (Whiteouts::Remove, None) => self.dirs.clear(parent, hidden),
+            (Whiteouts::Overlay, None) => self.make_whiteout(parent, hidden),
+        }
     }
 
-    fn opaque(&mut self, parents: &[&[u8]]) -> Result<(), Error> {
-        let Some(id) = self.whiteout_parent(parents)? else {
-            return Ok(());
-        };
-        match self.whiteouts {
-            Whiteouts::Overlay => {
-                self.dirs.node(id).opaque = true;
+    fn make_whiteout(&mut self, parent: Id, name: &[u8]) -> Result<(), Error> {
+        // A directory here was only passed on the way to other whiteouts.
+        if let Some(Child::Directory(_)) = self.dirs.child(parent, name) {
+            self.dirs.clear(parent, name)?;
+        }
+        let fd = self.dirs.fd(parent)?;
+        match mknodat(&fd, files::os(name), SFlag::S_IFCHR, Mode::empty(), 0) {
+            Ok(()) => {
+                self.dirs.node(parent).whiteouts = true;
                 Ok(())
             }
-            Whiteouts::Remove => self.clear_children(id),
+            // The layer's own file stays.
+            Err(Errno::EEXIST) => Ok(()),
+            Err(e) => Err(Error::io("make a whiteout", e)),
+        }
+    }
+
+    /// What this layer itself has made under this name; of files only where they are recorded.
+    fn own_child(&mut self, id: Id, name: &[u8]) -> Option<Child> {
+        match self.dirs.child(id, name) {
+            Some(Child::Directory(child)) if !self.dirs.node(child).own => None,
+            child => child,
         }
     }
 
@@ -60,7 +73,7 @@ impl Extractor {
             parents,
             match self.whiteouts {
                 Whiteouts::Remove => Missing::Stop,
-                Whiteouts::Overlay => Missing::MakeIfFree,
+                Whiteouts::Overlay => Missing::MakeIfLower,
             },
         )
     }
@@ -69,33 +82,45 @@ impl Extractor {
     ///
     /// Each directory is gone through once, however often the layer says it: from then on all that is
     /// in it is the layer's own.
-    fn clear_children(&mut self, id: Id) -> Result<(), Error> {
+    fn hide_below(&mut self, id: Id) -> Result<(), Error> {
+        self.dirs.node(id).opaque = true;
         let mut todo = vec![id];
         while let Some(id) = todo.pop() {
-            if std::mem::replace(&mut self.dirs.node(id).opaque, true) {
+            if std::mem::replace(&mut self.dirs.node(id).alone, true) {
                 continue;
             }
-            let fd = self.dirs.fd(id)?;
-            files::each(&fd, |name, _| {
-                match self.dirs.child(id, name) {
-                    None => files::remove(&fd, name)?,
-                    Some(Child::Directory(child)) if self.dirs.node(child).lower_time.take().is_some() => {
-                        todo.push(child);
-                    }
-                    Some(_) => {}
-                }
-                Ok::<_, Errno>(())
-            })
-            .map_err(|e| Error::io("remove what a whiteout hides", e))?;
+            match self.whiteouts {
+                Whiteouts::Remove => self.remove_lower(id)?,
+                Whiteouts::Overlay => self.remove_passed(id)?,
+            }
+            for child in self.dirs.directories(id) {
+                self.dirs.node(child).lower_time = None;
+                todo.push(child);
+            }
         }
         Ok(())
     }
 
-    /// The same, and the directory itself is this layer's alone from now on.
-    fn clear_lower(&mut self, id: Id) -> Result<(), Error> {
-        match self.dirs.node(id).lower_time.take() {
-            Some(_) => self.clear_children(id),
-            None => Ok(()),
+    fn remove_lower(&mut self, id: Id) -> Result<(), Error> {
+        let fd = self.dirs.fd(id)?;
+        files::each(&fd, |name, _| {
+            if self.own_child(id, name).is_none() {
+                self.dirs.forget(id, name);
+                files::remove(&fd, name)?;
+            }
+            Ok::<_, Errno>(())
+        })
+        .map_err(|e| Error::io("remove what a whiteout hides", e))
+    }
+
+    /// Removes the directories that are only there for whiteouts in them.
+    fn remove_passed(&mut self, id: Id) -> Result<(), Error> {
+        for child in self.dirs.directories(id) {
+            if !self.dirs.node(child).own {
+                let name = self.dirs.name(child).to_vec();
+                self.dirs.clear(id, &name)?;
+            }
         }
+        Ok(())
     }
 }

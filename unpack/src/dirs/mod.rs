@@ -5,6 +5,8 @@
 //! inside the root, by this code. What a lower layer left there and is no directory gives way. So a
 //! layer means the same wherever it is unpacked.
 
+mod handles;
+
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
@@ -17,15 +19,14 @@ use nix::sys::stat::{Mode, SFlag, fstat, mkdirat};
 use crate::tar::Meta;
 use crate::{Error, Limits, Root, files, metadata};
 
+/// What the names of whiteouts start with (image-spec layer.md).
+pub(crate) const WHITEOUT: &[u8] = b".wh.";
+
 /// Links followed on the way to one entry, as many as the kernel follows.
 const MAX_LINKS: u32 = 40;
 /// Parts of the targets of these links: a path of the kernel's length takes no more than 2,048, and
 /// what one entry costs must stay bounded.
 const MAX_LINK_PARTS: usize = 2048;
-/// Directory handles kept open; the next entry is nearly always near the last.
-const OPEN: usize = 64;
-/// Directories passed with one call to open one below; their names fit into one path for certain.
-const HOP: usize = 15;
 /// About what a map or set takes for a name besides its bytes.
 const RECORD: u64 = 64;
 /// What a directory's node takes besides that.
@@ -46,10 +47,16 @@ pub(crate) struct Node {
     pub(crate) lower_time: Option<(i64, u32)>,
     /// What an entry of this layer says of it; none for an implied directory.
     pub(crate) meta: Option<Meta>,
-    /// Nothing of lower layers is in it.
+    /// An entry describes it or is below it; otherwise it was only passed on the way to a whiteout.
+    pub(crate) own: bool,
+    /// Nothing of lower layers is in it any more.
+    pub(crate) alone: bool,
+    /// Overlayfs has to be told so.
     pub(crate) opaque: bool,
-    /// Names in it that this layer's whiteouts hide.
+    /// Names in it of which this layer hides what lower layers have.
     pub(crate) hidden: HashSet<Box<[u8]>>,
+    /// Whiteouts for overlayfs were made in it.
+    pub(crate) whiteouts: bool,
     removed: bool,
 }
 
@@ -66,8 +73,8 @@ pub(crate) enum Child {
 pub(crate) enum Missing {
     /// Make the directory, whatever has its place.
     Make,
-    /// Make the directory, unless something else has its place.
-    MakeIfFree,
+    /// Make the directory, unless something else has its place or no lower layer can have it.
+    MakeIfLower,
     /// Make nothing.
     Stop,
 }
@@ -75,6 +82,8 @@ pub(crate) enum Missing {
 #[derive(Debug)]
 pub(crate) struct Dirs {
     nodes: Vec<Node>,
+    /// The root holds lower layers already.
+    lower: bool,
     root: Rc<OwnedFd>,
     open: HashMap<Id, Rc<OwnedFd>>,
     order: VecDeque<Id>,
@@ -98,10 +107,12 @@ impl Dirs {
         };
         let node = Node {
             lower_time,
+            own: true,
             ..Node::new(ROOT, b"", 0)
         };
         Ok(Dirs {
             nodes: vec![node],
+            lower,
             root,
             open: HashMap::new(),
             order: VecDeque::new(),
@@ -118,6 +129,17 @@ impl Dirs {
 
     pub(crate) fn child(&self, id: Id, name: &[u8]) -> Option<Child> {
         self.nodes[id.0 as usize].children.get(name).copied()
+    }
+
+    /// The directories in a directory that are on record.
+    pub(crate) fn directories(&self, id: Id) -> Vec<Id> {
+        let children = self.nodes[id.0 as usize].children.values();
+        children
+            .filter_map(|child| match child {
+                Child::Directory(id) => Some(*id),
+                _ => None,
+            })
+            .collect()
     }
 
     pub(crate) fn set_child(&mut self, id: Id, name: &[u8], child: Child) -> Result<(), Error> {
@@ -155,49 +177,8 @@ impl Dirs {
         }
     }
 
-    /// A handle of the directory.
-    pub(crate) fn fd(&mut self, id: Id) -> Result<Rc<OwnedFd>, Error> {
-        if id == ROOT {
-            return Ok(self.root.clone());
-        }
-        if let Some(fd) = self.open.get(&id) {
-            return Ok(fd.clone());
-        }
-        let mut chain = Vec::new();
-        let mut at = id;
-        let mut fd = loop {
-            if at == ROOT {
-                break self.root.clone();
-            }
-            if let Some(fd) = self.open.get(&at) {
-                break fd.clone();
-            }
-            chain.push(at);
-            at = self.node(at).parent;
-        };
-        // From the outermost on. What lies on the way is kept open too: of a deep tree no directory is
-        // then far from an open one.
-        for hop in chain.rchunks(HOP) {
-            let names: Vec<&[u8]> = hop.iter().rev().map(|id| self.name(*id)).collect();
-            let path = names.join(&b'/');
-            fd = Rc::new(files::open_dir(&fd, &path).map_err(|e| Error::io("open a directory", e))?);
-            self.keep(hop[0], fd.clone());
-        }
-        Ok(fd)
-    }
-
-    fn name(&self, id: Id) -> &[u8] {
+    pub(crate) fn name(&self, id: Id) -> &[u8] {
         &self.nodes[id.0 as usize].name
-    }
-
-    fn keep(&mut self, id: Id, fd: Rc<OwnedFd>) {
-        if self.order.len() >= OPEN
-            && let Some(oldest) = self.order.pop_front()
-        {
-            self.open.remove(&oldest);
-        }
-        self.order.push_back(id);
-        self.open.insert(id, fd);
     }
 
     /// The directory that these components lead to from the root; none if `missing` forbids to make
@@ -206,6 +187,7 @@ impl Dirs {
         let (mut at, mut known) = (ROOT, 0);
         while let Some(Child::Directory(id)) = components.get(known).and_then(|name| self.child(at, name)) {
             (at, known) = (id, known + 1);
+            self.node(at).own |= missing == Missing::Make;
         }
         let rest = components.iter().skip(known);
         let mut todo: VecDeque<Box<[u8]>> = rest.map(|c| (*c).into()).collect();
@@ -220,7 +202,10 @@ impl Dirs {
                 _ => {}
             }
             match self.lookup(at, &name)? {
-                Some(Child::Directory(id)) => at = id,
+                Some(Child::Directory(id)) => {
+                    at = id;
+                    self.node(at).own |= missing == Missing::Make;
+                }
                 Some(Child::Symlink) => {
                     links += 1;
                     if links > MAX_LINKS {
@@ -243,9 +228,17 @@ impl Dirs {
                         .rev()
                         .for_each(|c| todo.push_front(c.into()));
                 }
-                found => match (missing, found) {
-                    (Missing::Stop, _) | (Missing::MakeIfFree, Some(_)) => return Ok(None),
-                    _ => at = self.make(at, &name)?,
+                found => match missing {
+                    Missing::Stop => return Ok(None),
+                    Missing::MakeIfLower if found.is_some() || self.is_alone(at, &name) => return Ok(None),
+                    // Through a link: entries' own names are looked at before.
+                    _ if name.starts_with(WHITEOUT) => {
+                        return Err(Error::refused("it lies below the name of a whiteout"));
+                    }
+                    _ => {
+                        at = self.make(at, &name)?;
+                        self.node(at).own |= missing == Missing::Make;
+                    }
                 },
             }
         }
@@ -295,13 +288,18 @@ impl Dirs {
                 }
                 self.clear(id, name)?;
                 make().map_err(error)?;
-                let made = self.add(id, name, None)?;
-                // What it replaces hid a lower layer's directory of this name.
-                self.node(made).opaque = true;
-                Ok(made)
+                // What it replaces has hidden what lower layers have under this name.
+                self.hide(id, name)?;
+                self.add(id, name, None)
             }
             Err(e) => Err(error(e)),
         }
+    }
+
+    /// Whether this layer keeps a name from showing anything of lower layers.
+    fn is_alone(&self, parent: Id, name: &[u8]) -> bool {
+        let node = &self.nodes[parent.0 as usize];
+        node.alone || node.hidden.contains(name)
     }
 
     fn add(&mut self, parent: Id, name: &[u8], lower_time: Option<(i64, u32)>) -> Result<Id, Error> {
@@ -313,10 +311,11 @@ impl Dirs {
         let id =
             Id(u32::try_from(self.nodes.len())
                 .map_err(|_| Error::limit("directories", u64::from(u32::MAX)))?);
-        // A whiteout of the same layer hides what lower layers have under this name.
-        let opaque = self.node(parent).hidden.contains(name);
+        let opaque = self.nodes[parent.0 as usize].hidden.contains(name);
+        let alone = self.is_alone(parent, name) || (self.lower && lower_time.is_none());
         self.nodes.push(Node {
             lower_time,
+            alone,
             opaque,
             ..Node::new(parent, name, depth)
         });
@@ -354,8 +353,11 @@ impl Node {
             children: HashMap::new(),
             lower_time: None,
             meta: None,
+            own: false,
+            alone: false,
             opaque: false,
             hidden: HashSet::new(),
+            whiteouts: false,
             removed: false,
         }
     }
