@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use nix::fcntl::AtFlags;
 use nix::sys::stat::{FchmodatFlags, FileStat, Mode, UtimensatFlags, fchmod, fchmodat, futimens, utimensat};
 use nix::sys::time::TimeSpec;
-use nix::unistd::{Gid, Uid, fchown, fchownat};
+use nix::unistd::{Gid, Uid, fchown, fchownat, getegid, geteuid};
 use rustix::fs::XattrFlags;
 use rustix::io::Errno;
 
@@ -161,8 +161,10 @@ pub(crate) fn disinherit(fd: impl AsFd) -> Result<(), Error> {
         .try_for_each(|name| gone(rustix::fs::fremovexattr(&fd, *name)))
 }
 
-/// Takes every attribute of a directory away, before a layer describes it anew.
-pub(crate) fn clear_xattrs(fd: impl AsFd) -> Result<(), Error> {
+/// Makes a lower layer's directory like a new one, before a layer describes it: without attributes,
+/// owned by the process.
+pub(crate) fn renew(fd: impl AsFd) -> Result<(), Error> {
+    fchown(&fd, Some(geteuid()), Some(getegid())).map_err(|e| Error::io("set the owner", e))?;
     let mut names = vec![0u8; XATTR_MAX];
     let length = match rustix::fs::flistxattr(&fd, &mut names[..]) {
         Err(Errno::OPNOTSUPP) => 0,

@@ -43,7 +43,10 @@ pub(crate) struct Node {
     name: Box<[u8]>,
     depth: usize,
     children: HashMap<Box<[u8]>, Child>,
-    /// The time that a lower layer's directory had before this layer touched it.
+    /// A lower layer made it.
+    pub(crate) found: bool,
+    /// The time that a lower layer's directory had before this layer touched it; none when that
+    /// directory is hidden.
     pub(crate) lower_time: Option<(i64, u32)>,
     /// What an entry of this layer says of it; none for an implied directory.
     pub(crate) meta: Option<Meta>,
@@ -106,6 +109,7 @@ impl Dirs {
             false => None,
         };
         let node = Node {
+            found: lower,
             lower_time,
             own: true,
             ..Node::new(ROOT, b"", 0)
@@ -314,6 +318,7 @@ impl Dirs {
         let opaque = self.nodes[parent.0 as usize].hidden.contains(name);
         let alone = self.is_alone(parent, name) || (self.lower && lower_time.is_none());
         self.nodes.push(Node {
+            found: lower_time.is_some(),
             lower_time,
             alone,
             opaque,
@@ -351,6 +356,7 @@ impl Node {
             name: name.into(),
             depth,
             children: HashMap::new(),
+            found: false,
             lower_time: None,
             meta: None,
             own: false,

@@ -33,7 +33,7 @@ impl Extractor {
     fn finish_directory(&mut self, id: Id, notes: &mut Notes) -> Result<(), Error> {
         let fd = self.dirs.fd(id)?;
         let node = self.dirs.node(id);
-        let (meta, lower_time) = (node.meta.take(), node.lower_time);
+        let (meta, found, lower_time) = (node.meta.take(), node.found, node.lower_time);
         let (implied, opaque, hides) = (meta.is_none(), node.opaque, node.whiteouts);
         if self.whiteouts == Whiteouts::Overlay {
             let mut note = |wanted: bool, paths: &mut Vec<Vec<u8>>| {
@@ -56,11 +56,10 @@ impl Extractor {
         self.plain &= !meta.as_ref().is_some_and(metadata::passes_on);
         match (meta, lower_time) {
             (None, Some(time)) => metadata::set_time(&fd, time),
-            (Some(meta), Some(_)) => {
-                metadata::clear_xattrs(&fd)?;
-                self.metadata.set(&fd, &meta, false)
-            }
-            (meta, None) => {
+            (meta, _) => {
+                if found {
+                    metadata::renew(&fd)?;
+                }
                 let implied = Meta {
                     mode: IMPLIED_MODE,
                     ..Meta::default()
