@@ -6,8 +6,8 @@
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Notes {
-    /// Directories that no entry describes, made because entries are below them. A lower layer's
-    /// directory of that path keeps its own metadata.
+    /// Directories that no entry describes, made because entries are below them. Where a lower layer
+    /// has a directory of that path, and this one does not hide it, its metadata stays.
     pub implied: Vec<Vec<u8>>,
     /// Directories in which at least one whiteout was made.
     pub whiteouts: Vec<Vec<u8>>,

@@ -43,10 +43,9 @@ pub(crate) struct Node {
     name: Box<[u8]>,
     depth: usize,
     children: HashMap<Box<[u8]>, Child>,
-    /// A lower layer made it.
-    pub(crate) found: bool,
-    /// The time that a lower layer's directory had before this layer touched it; none when that
-    /// directory is hidden.
+    /// No lower layer's directory shows its metadata in it.
+    pub(crate) new: bool,
+    /// The time that a lower layer's directory had before this layer touched it.
     pub(crate) lower_time: Option<(i64, u32)>,
     /// What an entry of this layer says of it; none for an implied directory.
     pub(crate) meta: Option<Meta>,
@@ -60,7 +59,7 @@ pub(crate) struct Node {
     pub(crate) hidden: HashSet<Box<[u8]>>,
     /// Whiteouts for overlayfs were made in it.
     pub(crate) whiteouts: bool,
-    removed: bool,
+    pub(crate) removed: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,6 +79,15 @@ pub(crate) enum Missing {
     MakeIfLower,
     /// Make nothing.
     Stop,
+}
+
+/// Why [`Dirs::walk`] arrives nowhere.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Gone {
+    /// A directory is missing; a lower layer may have it.
+    Missing,
+    /// The layer hides it or has something else in its place.
+    Hidden,
 }
 
 #[derive(Debug)]
@@ -109,7 +117,6 @@ impl Dirs {
             false => None,
         };
         let node = Node {
-            found: lower,
             lower_time,
             own: true,
             ..Node::new(ROOT, b"", 0)
@@ -187,29 +194,44 @@ impl Dirs {
 
     /// The directory that these components lead to from the root; none if `missing` forbids to make
     /// one on the way.
-    pub(crate) fn walk(&mut self, components: &[&[u8]], missing: Missing) -> Result<Option<Id>, Error> {
+    pub(crate) fn walk(&mut self, components: &[&[u8]], missing: Missing) -> Result<Result<Id, Gone>, Error> {
         let (mut at, mut known) = (ROOT, 0);
         while let Some(Child::Directory(id)) = components.get(known).and_then(|name| self.child(at, name)) {
             (at, known) = (id, known + 1);
-            self.node(at).own |= missing == Missing::Make;
         }
         let rest = components.iter().skip(known);
         let mut todo: VecDeque<Box<[u8]>> = rest.map(|c| (*c).into()).collect();
         let (mut links, mut parts) = (0, 0);
+        let first_new = self.nodes.len();
+        // Names that follow where nothing is; `..` takes one back.
+        let (mut beyond, mut gone) = (0, Gone::Missing);
         while let Some(name) = todo.pop_front() {
             match &*name {
                 b"" | b"." => continue,
+                b".." if beyond > 0 => {
+                    beyond -= 1;
+                    continue;
+                }
+                _ if beyond > 0 => {
+                    beyond += 1;
+                    continue;
+                }
                 b".." => {
-                    at = self.node(at).parent;
+                    let left = at;
+                    let node = self.node(left);
+                    let made = node.lower_time.is_none();
+                    at = node.parent;
+                    // Nothing is below a directory that a link only leads through.
+                    if made && left.0 as usize >= first_new {
+                        let name = self.name(left).to_vec();
+                        self.clear(at, &name)?;
+                    }
                     continue;
                 }
                 _ => {}
             }
             match self.lookup(at, &name)? {
-                Some(Child::Directory(id)) => {
-                    at = id;
-                    self.node(at).own |= missing == Missing::Make;
-                }
+                Some(Child::Directory(id)) => at = id,
                 Some(Child::Symlink) => {
                     links += 1;
                     if links > MAX_LINKS {
@@ -233,20 +255,32 @@ impl Dirs {
                         .for_each(|c| todo.push_front(c.into()));
                 }
                 found => match missing {
-                    Missing::Stop => return Ok(None),
-                    Missing::MakeIfLower if found.is_some() || self.is_alone(at, &name) => return Ok(None),
+                    Missing::Stop | Missing::MakeIfLower if found.is_some() || self.is_alone(at, &name) => {
+                        (beyond, gone) = (1, Gone::Hidden);
+                    }
+                    Missing::Stop => (beyond, gone) = (1, Gone::Missing),
                     // Through a link: entries' own names are looked at before.
                     _ if name.starts_with(WHITEOUT) => {
                         return Err(Error::refused("it lies below the name of a whiteout"));
                     }
-                    _ => {
-                        at = self.make(at, &name)?;
-                        self.node(at).own |= missing == Missing::Make;
-                    }
+                    _ => at = self.make(at, &name)?,
                 },
             }
         }
-        Ok(Some(at))
+        if beyond > 0 {
+            return Ok(Err(gone));
+        }
+        if missing == Missing::Make {
+            self.own(at);
+        }
+        Ok(Ok(at))
+    }
+
+    /// Marks a directory and those above it as the layer's own.
+    pub(crate) fn own(&mut self, mut id: Id) {
+        while !std::mem::replace(&mut self.node(id).own, true) {
+            id = self.node(id).parent;
+        }
     }
 
     /// What has this name, in the record or on disk. A lower layer's link counts as something else,
@@ -301,7 +335,7 @@ impl Dirs {
     }
 
     /// Whether this layer keeps a name from showing anything of lower layers.
-    fn is_alone(&self, parent: Id, name: &[u8]) -> bool {
+    pub(crate) fn is_alone(&self, parent: Id, name: &[u8]) -> bool {
         let node = &self.nodes[parent.0 as usize];
         node.alone || node.hidden.contains(name)
     }
@@ -316,11 +350,11 @@ impl Dirs {
             Id(u32::try_from(self.nodes.len())
                 .map_err(|_| Error::limit("directories", u64::from(u32::MAX)))?);
         let opaque = self.nodes[parent.0 as usize].hidden.contains(name);
-        let alone = self.is_alone(parent, name) || (self.lower && lower_time.is_none());
+        let new = self.is_alone(parent, name) || (self.lower && lower_time.is_none());
         self.nodes.push(Node {
-            found: lower_time.is_some(),
+            new,
             lower_time,
-            alone,
+            alone: new,
             opaque,
             ..Node::new(parent, name, depth)
         });
@@ -334,6 +368,16 @@ impl Dirs {
         let mut ids: Vec<Id> = ids.filter(|(_, node)| !node.removed).map(|(id, _)| id).collect();
         ids.reverse();
         ids
+    }
+
+    /// The path of a name in a directory.
+    pub(crate) fn path_of(&self, id: Id, name: &[u8]) -> Vec<u8> {
+        let mut path = self.path(id);
+        if !path.is_empty() {
+            path.push(b'/');
+        }
+        path.extend_from_slice(name);
+        path
     }
 
     /// The path from the root, without a slash in front.
@@ -356,7 +400,7 @@ impl Node {
             name: name.into(),
             depth,
             children: HashMap::new(),
-            found: false,
+            new: false,
             lower_time: None,
             meta: None,
             own: false,

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The end of a layer: directories get their metadata, and the notes are written.
 
-use crate::dirs::{Id, Missing, ROOT};
+use crate::dirs::{Id, ROOT};
 use crate::tar::Meta;
 use crate::{Error, Notes, Whiteouts, files, metadata};
 
@@ -22,9 +22,10 @@ impl Extractor {
         notes.whiteouts.reverse();
         let mut links: Vec<_> = std::mem::take(&mut self.links).into_iter().collect();
         links.sort_by_key(|(_, (place, _))| *place);
-        for (name, (_, target)) in links {
-            if !self.exists(&name)? {
-                notes.links.push((name, target));
+        for ((directory, name), (_, target)) in links {
+            if self.is_missing(directory, &name)? {
+                let path = self.dirs.path_of(directory, &name);
+                notes.links.push((path, target));
             }
         }
         Ok(notes)
@@ -33,8 +34,8 @@ impl Extractor {
     fn finish_directory(&mut self, id: Id, notes: &mut Notes) -> Result<(), Error> {
         let fd = self.dirs.fd(id)?;
         let node = self.dirs.node(id);
-        let (meta, found, lower_time) = (node.meta.take(), node.found, node.lower_time);
-        let (implied, opaque, hides) = (meta.is_none(), node.opaque, node.whiteouts);
+        let (meta, new, lower_time) = (node.meta.take(), node.new, node.lower_time);
+        let (opaque, whiteouts) = (node.opaque, node.whiteouts);
         if self.whiteouts == Whiteouts::Overlay {
             let mut note = |wanted: bool, paths: &mut Vec<Vec<u8>>| {
                 if wanted {
@@ -44,8 +45,8 @@ impl Extractor {
                 }
                 Ok(())
             };
-            note(implied, &mut notes.implied)?;
-            note(hides, &mut notes.whiteouts)?;
+            note(meta.is_none() && !new, &mut notes.implied)?;
+            note(whiteouts, &mut notes.whiteouts)?;
             match (opaque, id) {
                 (false, _) => {}
                 // Overlayfs has no opaque root: the layers below are left out instead.
@@ -55,9 +56,9 @@ impl Extractor {
         }
         self.plain &= !meta.as_ref().is_some_and(metadata::passes_on);
         match (meta, lower_time) {
-            (None, Some(time)) => metadata::set_time(&fd, time),
+            (None, Some(time)) if !new => metadata::set_time(&fd, time),
             (meta, _) => {
-                if found {
+                if lower_time.is_some() {
                     metadata::renew(&fd)?;
                 }
                 let implied = Meta {
@@ -69,17 +70,14 @@ impl Extractor {
         }
     }
 
-    /// Whether a later entry of the layer made something under this path.
-    fn exists(&mut self, path: &[u8]) -> Result<bool, Error> {
-        let components: Vec<&[u8]> = path.split(|b| *b == b'/').collect();
-        let Some((name, parents)) = components.split_last() else {
+    /// Whether the directory is still there, and no later entry of the layer made something in it
+    /// under this name.
+    fn is_missing(&mut self, directory: Id, name: &[u8]) -> Result<bool, Error> {
+        if self.dirs.node(directory).removed {
             return Ok(false);
-        };
-        let Some(parent) = self.dirs.walk(parents, Missing::Stop)? else {
-            return Ok(true);
-        };
-        let fd = self.dirs.fd(parent)?;
+        }
+        let fd = self.dirs.fd(directory)?;
         let stat = files::stat(&fd, name).map_err(|e| Error::io("look up a hard link", e))?;
-        Ok(stat.is_some_and(|stat| !files::is_whiteout(&stat)))
+        Ok(stat.is_none())
     }
 }

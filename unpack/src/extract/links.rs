@@ -11,7 +11,7 @@ use nix::sys::stat::{FileStat, Mode, SFlag, mknodat};
 use nix::unistd::{LinkatFlags, linkat, symlinkat};
 
 use super::{Extractor, components, content};
-use crate::dirs::{Child, Id, Missing};
+use crate::dirs::{Child, Gone, Id, Missing};
 use crate::{Error, Whiteouts, files, metadata};
 
 /// Copies of files that have as many names as their file system allows: 65,000 on ext4. Of each such
@@ -29,22 +29,42 @@ impl Extractor {
         let Some((target_name, target_parents)) = components.split_last() else {
             return Err(Error::refused("it is a hard link to the root"));
         };
-        let Some(id) = self.dirs.walk(target_parents, Missing::Stop)? else {
-            return self.missing_target(parent, name, target);
+        let id = match self.dirs.walk(target_parents, Missing::Stop)? {
+            Ok(id) => id,
+            Err(gone) => return self.missing_target(parent, name, target, gone),
         };
-        let itself = (id, *target_name) == (parent, name);
         let from = self.dirs.fd(id)?;
-        match files::stat(&from, target_name).map_err(|e| Error::io("look up a hard link's target", e))? {
-            Some(stat) if files::kind(&stat) == SFlag::S_IFDIR => {
-                return Err(Error::refused("it is a hard link to a directory"));
+        let stat =
+            files::stat(&from, target_name).map_err(|e| Error::io("look up a hard link's target", e))?;
+        let recorded = self.dirs.child(id, target_name);
+        let itself = (id, *target_name) == (parent, name);
+        match (stat, recorded) {
+            // A directory that is only there for whiteouts; what the lower layer has is not known.
+            (_, Some(Child::Directory(child)))
+                if self.whiteouts == Whiteouts::Overlay && !self.dirs.node(child).own =>
+            {
+                self.missing_target(parent, name, target, Gone::Missing)
             }
-            // A file is not to be replaced by itself, and a lower layer's stays where it is.
-            Some(stat) if itself && !files::is_whiteout(&stat) => {}
-            None if itself && self.whiteouts == Whiteouts::Overlay => {}
-            Some(stat) if !files::is_whiteout(&stat) => self.link(&from, target_name, &stat, parent, name)?,
-            _ => return self.missing_target(parent, name, target),
+            (Some(stat), _) if files::kind(&stat) == SFlag::S_IFDIR => {
+                Err(Error::refused("it is a hard link to a directory"))
+            }
+            (Some(stat), _) if !files::is_whiteout(&stat) => {
+                // A file is not to be replaced by itself.
+                if !itself {
+                    self.link(&from, target_name, &stat, parent, name)?;
+                }
+                Ok(recorded.unwrap_or(Child::Other))
+            }
+            // A link of this layer to a lower one's file.
+            (None, Some(_)) => self.missing_target(parent, name, target, Gone::Missing),
+            _ => {
+                let gone = match self.dirs.is_alone(id, target_name) {
+                    true => Gone::Hidden,
+                    false => Gone::Missing,
+                };
+                self.missing_target(parent, name, target, gone)
+            }
         }
-        Ok(self.dirs.child(id, target_name).unwrap_or(Child::Other))
     }
 
     fn link(
@@ -127,22 +147,22 @@ impl Extractor {
         openat(&to, files::os(name), flags | OFlag::O_PATH, Mode::empty()).map_err(error)
     }
 
-    fn missing_target(&mut self, parent: Id, name: &[u8], target: &[u8]) -> Result<Child, Error> {
-        match self.whiteouts {
-            Whiteouts::Remove => Err(Error::refused("it is a hard link to a file that is not there")),
-            Whiteouts::Overlay => {
-                self.dirs.clear(parent, name)?;
-                self.dirs.hide(parent, name)?;
-                let mut path = self.dirs.path(parent);
-                if !path.is_empty() {
-                    path.push(b'/');
-                }
-                path.extend_from_slice(name);
-                let target = components(target, &self.limits)?.join(&b'/');
-                self.dirs.remember(path.len() + target.len())?;
-                self.links.insert(path, (self.entries, target));
-                Ok(Child::Other)
-            }
+    /// The target may be a lower layer's; then the link is left to the notes.
+    fn missing_target(&mut self, parent: Id, name: &[u8], target: &[u8], gone: Gone) -> Result<Child, Error> {
+        if self.whiteouts == Whiteouts::Remove || gone == Gone::Hidden {
+            return Err(Error::refused("it is a hard link to a file that is not there"));
         }
+        let target = components(target, &self.limits)?.join(&b'/');
+        // To itself: what the lower layer has stays where it is.
+        if target != self.dirs.path_of(parent, name) {
+            self.dirs.clear(parent, name)?;
+            self.dirs.hide(parent, name)?;
+            // The notes hold the whole path of it.
+            self.dirs
+                .remember(self.dirs.path_of(parent, name).len() + target.len())?;
+            self.links.insert((parent, name.to_vec()), (self.entries, target));
+        }
+        self.dirs.set_child(parent, name, Child::Other)?;
+        Ok(Child::Other)
     }
 }

@@ -30,8 +30,8 @@ pub(crate) struct Extractor {
     limits: Limits,
     metadata: Metadata,
     entries: u64,
-    /// Hard links to a lower layer's file, by their own name, with the entry's place in the layer.
-    links: HashMap<Vec<u8>, (u64, Vec<u8>)>,
+    /// Hard links to a lower layer's file, by directory and name, with the entry's place in the layer.
+    links: HashMap<(Id, Vec<u8>), (u64, Vec<u8>)>,
     copies: links::Copies,
     /// No directory passes anything on to what is made in it, so far.
     plain: bool,
@@ -139,7 +139,7 @@ impl Extractor {
 
     fn directory(&mut self, parent: Id, name: &[u8], meta: Meta) -> Result<(), Error> {
         let id = self.dirs.make(parent, name)?;
-        self.dirs.node(id).own = true;
+        self.dirs.own(id);
         self.dirs.remember(meta.weight())?;
         self.dirs.node(id).meta = Some(meta);
         Ok(())

@@ -32,7 +32,7 @@ impl Extractor {
         self.dirs.hide(parent, hidden)?;
         match (self.whiteouts, self.own_child(parent, hidden)) {
             (_, Some(Child::Directory(id))) => {
-                self.dirs.node(id).lower_time = None;
+                self.dirs.node(id).new = true;
                 self.hide_below(id)
             }
             (_, Some(_)) => Ok(()),
@@ -69,13 +69,11 @@ impl Extractor {
     /// Where whiteouts remove, a directory that is not there has nothing to remove. Elsewhere it may
     /// be in a lower layer, unless this very layer has something else in its place.
     fn whiteout_parent(&mut self, parents: &[&[u8]]) -> Result<Option<Id>, Error> {
-        self.dirs.walk(
-            parents,
-            match self.whiteouts {
-                Whiteouts::Remove => Missing::Stop,
-                Whiteouts::Overlay => Missing::MakeIfLower,
-            },
-        )
+        let missing = match self.whiteouts {
+            Whiteouts::Remove => Missing::Stop,
+            Whiteouts::Overlay => Missing::MakeIfLower,
+        };
+        Ok(self.dirs.walk(parents, missing)?.ok())
     }
 
     /// Takes everything out of a directory that this layer has not put there.
@@ -94,7 +92,7 @@ impl Extractor {
                 Whiteouts::Overlay => self.remove_passed(id)?,
             }
             for child in self.dirs.directories(id) {
-                self.dirs.node(child).lower_time = None;
+                self.dirs.node(child).new = true;
                 todo.push(child);
             }
         }
