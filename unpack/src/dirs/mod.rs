@@ -6,14 +6,15 @@
 //! layer means the same wherever it is unpacked.
 
 mod handles;
+mod walk;
+
+pub(crate) use walk::{Gone, Missing};
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::ffi::OsStringExt;
 use std::rc::Rc;
 
 use nix::errno::Errno;
-use nix::fcntl::readlinkat;
 use nix::sys::stat::{Mode, SFlag, fstat, mkdirat};
 
 use crate::tar::Meta;
@@ -22,11 +23,6 @@ use crate::{Error, Limits, Root, files, metadata};
 /// What the names of whiteouts start with (image-spec layer.md).
 pub(crate) const WHITEOUT: &[u8] = b".wh.";
 
-/// Links followed on the way to one entry, as many as the kernel follows.
-const MAX_LINKS: u32 = 40;
-/// Parts of the targets of these links: a path of the kernel's length takes no more than 2,048, and
-/// what one entry costs must stay bounded.
-const MAX_LINK_PARTS: usize = 2048;
 /// About what a map or set takes for a name besides its bytes.
 const RECORD: u64 = 64;
 /// What a directory's node takes besides that.
@@ -68,26 +64,6 @@ pub(crate) enum Child {
     Symlink,
     /// Anything else; recorded only where lower layers are in the tree too.
     Other,
-}
-
-/// What [`Dirs::walk`] does where a directory is missing or something else is in its place.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Missing {
-    /// Make the directory, whatever has its place.
-    Make,
-    /// Make the directory, unless something else has its place or no lower layer can have it.
-    MakeIfLower,
-    /// Make nothing.
-    Stop,
-}
-
-/// Why [`Dirs::walk`] arrives nowhere.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Gone {
-    /// A directory is missing; a lower layer may have it.
-    Missing,
-    /// The layer hides it or has something else in its place.
-    Hidden,
 }
 
 #[derive(Debug)]
@@ -190,90 +166,6 @@ impl Dirs {
 
     pub(crate) fn name(&self, id: Id) -> &[u8] {
         &self.nodes[id.0 as usize].name
-    }
-
-    /// The directory that these components lead to from the root; none if `missing` forbids to make
-    /// one on the way.
-    pub(crate) fn walk(&mut self, components: &[&[u8]], missing: Missing) -> Result<Result<Id, Gone>, Error> {
-        let (mut at, mut known) = (ROOT, 0);
-        while let Some(Child::Directory(id)) = components.get(known).and_then(|name| self.child(at, name)) {
-            (at, known) = (id, known + 1);
-        }
-        let rest = components.iter().skip(known);
-        let mut todo: VecDeque<Box<[u8]>> = rest.map(|c| (*c).into()).collect();
-        let (mut links, mut parts) = (0, 0);
-        let first_new = self.nodes.len();
-        // Names that follow where nothing is; `..` takes one back.
-        let (mut beyond, mut gone) = (0, Gone::Missing);
-        while let Some(name) = todo.pop_front() {
-            match &*name {
-                b"" | b"." => continue,
-                b".." if beyond > 0 => {
-                    beyond -= 1;
-                    continue;
-                }
-                _ if beyond > 0 => {
-                    beyond += 1;
-                    continue;
-                }
-                b".." => {
-                    let left = at;
-                    let node = self.node(left);
-                    let made = node.lower_time.is_none();
-                    at = node.parent;
-                    // Nothing is below a directory that a link only leads through.
-                    if made && left.0 as usize >= first_new {
-                        let name = self.name(left).to_vec();
-                        self.clear(at, &name)?;
-                    }
-                    continue;
-                }
-                _ => {}
-            }
-            match self.lookup(at, &name)? {
-                Some(Child::Directory(id)) => at = id,
-                Some(Child::Symlink) => {
-                    links += 1;
-                    if links > MAX_LINKS {
-                        let what = "more than 40 symbolic links lead to its directory";
-                        return Err(Error::refused(what));
-                    }
-                    let target = readlinkat(self.fd(at)?, files::os(&name))
-                        .map_err(|e| Error::io("read a symbolic link", e))?
-                        .into_vec();
-                    if target.starts_with(b"/") {
-                        at = ROOT;
-                    }
-                    parts += target.iter().filter(|b| **b == b'/').count() + 1;
-                    if parts > MAX_LINK_PARTS {
-                        let what = "the symbolic links to its directory are too long together";
-                        return Err(Error::refused(what));
-                    }
-                    target
-                        .split(|b| *b == b'/')
-                        .rev()
-                        .for_each(|c| todo.push_front(c.into()));
-                }
-                found => match missing {
-                    Missing::Stop | Missing::MakeIfLower if found.is_some() || self.is_alone(at, &name) => {
-                        (beyond, gone) = (1, Gone::Hidden);
-                    }
-                    Missing::Stop => (beyond, gone) = (1, Gone::Missing),
-                    // Through a link: entries' own names are looked at before.
-                    _ if name.starts_with(WHITEOUT) => {
-                        return Err(Error::refused("it lies below the name of a whiteout"));
-                    }
-                    _ => at = self.make(at, &name)?,
-                },
-            }
-        }
-        if beyond > 0 {
-            return Ok(Err(gone));
-        }
-        if missing == Missing::Make {
-            self.own(at);
-        }
-        Ok(Ok(at))
     }
 
     /// Marks a directory and those above it as the layer's own.

@@ -55,8 +55,12 @@ impl Extractor {
                 }
                 Ok(recorded.unwrap_or(Child::Other))
             }
-            // A link of this layer to a lower one's file.
-            (None, Some(_)) => self.missing_target(parent, name, target, Gone::Missing),
+            // A link of this layer to a lower one's file, which may yet be replaced.
+            (None, Some(_)) => {
+                let link = self.links.get(&(id, target_name.to_vec()));
+                let first = link.map_or_else(|| target.to_vec(), |(_, first)| first.clone());
+                self.missing_target(parent, name, &first, Gone::Missing)
+            }
             _ => {
                 let gone = match self.dirs.is_alone(id, target_name) {
                     true => Gone::Hidden,
