@@ -77,12 +77,18 @@ impl Disk {
         &self.base
     }
 
+    /// Waits until everything has reached the device; returns the seconds that it took.
+    pub(super) fn sync(&self) -> Result<f64> {
+        let start = Instant::now();
+        sh::run(sh::cmd("sync", ["--file-system"]).arg(&self.path))?;
+        Ok(start.elapsed().as_secs_f64())
+    }
+
     /// Bytes that have reached the device, the journal's included; none where memory is the disk.
     pub(super) fn written(&self) -> Result<Option<u64>> {
         let Some(device) = &self.device else {
             return Ok(None);
         };
-        sh::run(sh::cmd("sync", ["--file-system"]).arg(&self.path))?;
         let stat = fs::read_to_string(format!("/sys/block/{device}/stat"))
             .with_context(|| format!("no statistics of {device}"))?;
         // The seventh number counts sectors of 512 bytes.

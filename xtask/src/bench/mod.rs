@@ -16,6 +16,8 @@ mod rounds;
 mod table;
 mod usage;
 
+use std::fs;
+
 use anyhow::{Context as _, Result, bail};
 
 use self::clients::{CLIENTS, Client, Image};
@@ -29,6 +31,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
     if !sh::is_root() {
         bail!("file systems are made and mounted; run as root");
     }
+    let _alone = alone()?;
     setup::packages("bench")?;
     let images = lab(&options.images)?;
     build(options.table)?;
@@ -60,14 +63,19 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
     let (described, load) = (machine::describe(), machine::load());
     let mut parts = Vec::new();
     let mut failed = false;
-    for kind in &options.disks {
-        for image in &images {
-            let mut rows = rounds.measure(image, *kind, &clients)?;
+    for image in &images {
+        let mut calls = None;
+        for kind in &options.disks {
+            let unpacking = options.table == Table::Unpack;
+            let (mut rows, stages) = rounds.measure(image, *kind, &clients, unpacking)?;
             let part = match options.table {
                 Table::Pull => report::pull(image, *kind, &rows),
                 Table::Unpack => {
-                    rounds.count(image, *kind, &mut rows);
-                    let stages = rounds.stages(image, *kind)?;
+                    // The file system makes no difference to them, and counting takes long.
+                    let calls: &Vec<_> = calls.get_or_insert_with(|| rounds.count(image, *kind, &mut rows));
+                    rows.iter_mut()
+                        .zip(calls)
+                        .for_each(|(row, calls)| row.calls = *calls);
                     let floor = Floor::of(&stages, machine::cores());
                     let (size, floor) = stages.first().zip(floor).context("no stages")?;
                     report::unpack(image, *kind, &rows, size, &floor)
@@ -94,6 +102,15 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
         report::write(options.table, &text)?;
     }
     Ok(())
+}
+
+/// Two at once would measure each other, on one disk.
+fn alone() -> Result<fs::File> {
+    let folder = sh::target("bench");
+    fs::create_dir_all(&folder)?;
+    let lock = fs::File::create(folder.join("lock"))?;
+    lock.try_lock().context("another benchmark runs")?;
+    Ok(lock)
 }
 
 /// The lab's images of these names; not served yet.

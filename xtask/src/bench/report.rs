@@ -23,6 +23,10 @@ impl Row {
         self.median(|sample| sample.usage.seconds)
     }
 
+    fn synced(&self) -> Option<f64> {
+        self.median(|sample| sample.synced)
+    }
+
     fn cpu(&self) -> Option<f64> {
         self.median(|sample| sample.usage.cpu)
     }
@@ -67,6 +71,7 @@ pub(super) fn pull(image: &Image, kind: Kind, rows: &[Row]) -> String {
         "client",
         "wall s",
         "of runs",
+        "synced s",
         "CPU s",
         "RSS MiB",
         "written MB",
@@ -81,6 +86,7 @@ pub(super) fn pull(image: &Image, kind: Kind, rows: &[Row]) -> String {
             row.client.name.to_string(),
             number(row.wall()),
             row.spread(),
+            number(row.synced()),
             number(row.cpu()),
             number(row.memory()),
             number(row.written()),
@@ -101,8 +107,8 @@ pub(super) fn pull(image: &Image, kind: Kind, rows: &[Row]) -> String {
 
 pub(super) fn unpack(image: &Image, kind: Kind, rows: &[Row], size: &Stages, floor: &Floor) -> String {
     let head = [
-        "client", "from", "wall s", "of runs", "CPU s", "RSS MiB", "calls", "MB/s", "to stage", "to floor",
-        "to ours",
+        "client", "from", "wall s", "of runs", "synced s", "CPU s", "RSS MiB", "calls", "MB/s", "to stage",
+        "to floor", "to ours",
     ];
     let cells = |row: &Row| {
         vec![
@@ -110,6 +116,7 @@ pub(super) fn unpack(image: &Image, kind: Kind, rows: &[Row], size: &Stages, flo
             row.source().to_string(),
             number(row.wall()),
             row.spread(),
+            number(row.synced()),
             number(row.cpu()),
             number(row.memory()),
             row.calls.map_or("n/a".into(), |calls| calls.to_string()),
@@ -136,17 +143,20 @@ pub(super) fn unpack(image: &Image, kind: Kind, rows: &[Row], size: &Stages, flo
 pub(super) fn legend(table: Table) -> &'static str {
     match table {
         Table::Pull => {
-            "Medians. CPU and RSS are of all of a client's processes that it waits for, of containerd's daemon and \
-             its client together; RSS is of the largest process. `written` is what reached the disk up to a sync \
-             after the end. The last four columns are ratios to image-client. It and umoci end with a bundle, podman \
-             and containerd with layers that are not mounted yet."
+            "Medians. `synced` is the time until a sync after the end is done, `written` what has reached the disk \
+             then; image-client syncs the layers itself before it ends. CPU and RSS are of all of a client's \
+             processes that it waits for, of containerd's daemon and its client together; RSS is of the largest \
+             process. The last four columns are ratios to image-client. It and umoci end with a bundle, podman and \
+             containerd with layers that are not mounted yet."
         }
         Table::Unpack => {
-            "Medians; system calls are counted in a run of their own. `MB/s` is of unpacked bytes. `to stage` is the \
-             ratio to the longest stage measured alone, the time of all layers added; `to floor` that to the longest \
-             stage of one layer or all stages' CPU time divided by the cores, whichever is longer: no pipeline of these \
-             stages can be faster. Stages are measured on the same bytes without the network. `to ours` is the ratio to \
-             the first of ours that reads from the same place."
+            "Medians. `synced` is the time until a sync after the end is done; `image-client pull` syncs the layers \
+             itself before it ends, `unpack` does not. System calls are counted in a run of their own, on the first \
+             file system. `MB/s` is of unpacked bytes. `to stage` is the ratio to the longest stage measured alone, \
+             the time of all layers added; `to floor` that to the longest stage of one layer or all stages' CPU time \
+             divided by the cores, whichever is longer: no pipeline with one thread for each stage of a layer can be \
+             faster. Stages are measured on the same bytes, in turns with the clients, without the network and \
+             without a sync. `to ours` is the ratio to the first of ours that reads from the same place."
         }
     }
 }

@@ -17,6 +17,8 @@ use super::usage::{Place, Probe, Usage};
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Sample {
     pub(super) usage: Usage,
+    /// Seconds until all of it had reached the disk.
+    pub(super) synced: f64,
     /// Bytes that reached the disk.
     pub(super) written: Option<u64>,
     /// Files and folders of the tree, or of all layers' trees.
@@ -40,10 +42,18 @@ pub(super) struct Rounds<'a> {
 }
 
 impl Rounds<'_> {
-    pub(super) fn measure(&self, image: &Image, kind: Kind, clients: &[&'static Client]) -> Result<Vec<Row>> {
+    /// Runs the clients, and in each round the stages alone where they are asked for.
+    pub(super) fn measure(
+        &self,
+        image: &Image,
+        kind: Kind,
+        clients: &[&'static Client],
+        stages_too: bool,
+    ) -> Result<(Vec<Row>, Vec<Stages>)> {
         warm(&image.layout)?;
         // What Debian 12's programs cannot read others may.
         let reads = |client: &&&'static Client| self.root.is_some() || (client.reads)(&image.name);
+        let mut stages = Vec::new();
         let mut rows: Vec<Row> = clients
             .iter()
             .map(|client| Row {
@@ -54,6 +64,9 @@ impl Rounds<'_> {
             })
             .collect();
         for run in 0..self.runs {
+            if stages_too {
+                stages.push(self.stages(image, kind)?);
+            }
             for turn in 0..clients.len() {
                 // Each run starts with another client.
                 let which = (turn + run) % clients.len();
@@ -66,27 +79,31 @@ impl Rounds<'_> {
             }
         }
         check(&mut rows);
-        Ok(rows)
+        Ok((rows, stages))
     }
 
-    /// Counts system calls, in runs of their own.
-    pub(super) fn count(&self, image: &Image, kind: Kind, rows: &mut [Row]) {
-        for row in rows.iter_mut().filter(|row| !row.samples.is_empty()) {
-            match self.once(row.client, image, kind, Probe::Calls) {
-                Ok(sample) => row.calls = Some(sample.usage.calls),
-                Err(error) => row.fail(&format!("counting calls: {error:#}")),
+    /// Counts each client's system calls, in runs of their own.
+    pub(super) fn count(&self, image: &Image, kind: Kind, rows: &mut [Row]) -> Vec<Option<u64>> {
+        let count = |row: &mut Row| {
+            if row.samples.is_empty() {
+                return None;
             }
-        }
+            match self.once(row.client, image, kind, Probe::Calls) {
+                Ok(sample) => Some(sample.usage.calls),
+                Err(error) => {
+                    row.fail(&format!("counting calls: {error:#}"));
+                    None
+                }
+            }
+        };
+        rows.iter_mut().map(count).collect()
     }
 
-    pub(super) fn stages(&self, image: &Image, kind: Kind) -> Result<Vec<Stages>> {
-        let run = |_| {
-            let disk = Disk::new(kind)?;
-            let stages = floor::run(&image.layout, disk.path())?;
-            disk.remove()?;
-            Ok(stages)
-        };
-        (0..self.runs).map(run).collect()
+    fn stages(&self, image: &Image, kind: Kind) -> Result<Stages> {
+        let disk = Disk::new(kind)?;
+        let stages = floor::run(&image.layout, disk.path())?;
+        disk.remove()?;
+        Ok(stages)
     }
 
     fn once(&self, client: &Client, image: &Image, kind: Kind, probe: Probe) -> Result<Sample> {
@@ -100,8 +117,10 @@ impl Rounds<'_> {
             jail: jail.as_ref(),
             probe,
         };
+        disk.sync()?;
         let before = disk.written()?;
         let usage = (client.get)(image, &place)?;
+        let synced = usage.seconds + disk.sync()?;
         let written = disk.written()?.zip(before).map(|(after, before)| after - before);
         let files = trees(disk.path(), client.tree)?
             .iter()
@@ -111,6 +130,7 @@ impl Rounds<'_> {
         disk.remove()?;
         Ok(Sample {
             usage,
+            synced,
             written,
             files: files?,
         })
