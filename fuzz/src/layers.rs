@@ -71,12 +71,17 @@ pub fn tar_stream(bytes: &[u8]) {
     }
 }
 
-/// Layers out of choices: the disk and the model agree. Only root can make devices.
+/// Layers out of choices: in both forms the disk and the model agree. Only root can make devices.
 pub fn changeset(bytes: &[u8]) {
     let program = model::Program::decode(bytes);
     let place = Place::new();
-    if let Err(what) = model::check(&program, &place.root()) {
-        panic!("{program}{what}");
+    for (check, folder) in [
+        (model::check as fn(&_, &_) -> _, "root"),
+        (model::check_stacked, "layers"),
+    ] {
+        if let Err(what) = check(&program, &place.dir.path().join(folder)) {
+            panic!("{program}{what}");
+        }
     }
 }
 

@@ -7,29 +7,41 @@ mod model;
 
 use std::path::Path;
 
-use model::{Outcome, Program, check};
+use model::{Outcome, Program, check, check_stacked};
 
 /// The number of cases, and the first, may be given in the environment.
 const CASES: u64 = 1000;
 const COUNT: &str = "UNPACK_MODEL_CASES";
 const FIRST: &str = "UNPACK_MODEL_FIRST";
 
+type Check = fn(&Program, &Path) -> Result<Outcome, String>;
+
 #[test]
 fn random_layers_mean_what_the_model_says() {
-    if !fixture::is_root("random_layers_mean_what_the_model_says") {
-        return;
+    if fixture::is_root("random_layers_mean_what_the_model_says") {
+        cases(check);
     }
+}
+
+#[test]
+fn random_layers_mean_the_same_when_each_is_unpacked_alone() {
+    if fixture::is_root("random_layers_mean_the_same_when_each_is_unpacked_alone") {
+        cases(check_stacked);
+    }
+}
+
+fn cases(check: Check) {
     let dir = tempfile::tempdir().expect("a temporary folder");
     let first = number(FIRST).unwrap_or(0);
     let (mut applied, mut refused) = (0, 0);
     for case in first..first + number(COUNT).unwrap_or(CASES) {
         let program = program(case);
-        match run(&program, dir.path()) {
+        match run(check, &program, dir.path()) {
             Ok(Outcome::Applied) => applied += 1,
             Ok(Outcome::Refused) => refused += 1,
             Err(_) => {
-                let program = shrink(program, dir.path());
-                let what = run(&program, dir.path()).expect_err("a disagreement");
+                let program = shrink(check, program, dir.path());
+                let what = run(check, &program, dir.path()).expect_err("a disagreement");
                 panic!("case {case} ({FIRST}={case} {COUNT}=1):\n{program}{what}");
             }
         }
@@ -57,7 +69,7 @@ fn program(case: u64) -> Program {
     Program::decode(&bytes)
 }
 
-fn run(program: &Program, dir: &Path) -> Result<Outcome, String> {
+fn run(check: Check, program: &Program, dir: &Path) -> Result<Outcome, String> {
     let place = dir.join("place");
     let outcome = check(program, &place);
     std::fs::remove_dir_all(&place).expect("remove the tree");
@@ -65,8 +77,12 @@ fn run(program: &Program, dir: &Path) -> Result<Outcome, String> {
 }
 
 /// The same disagreement with as little as possible.
-fn shrink(mut program: Program, dir: &Path) -> Program {
-    while let Some(smaller) = program.smaller().into_iter().find(|p| run(p, dir).is_err()) {
+fn shrink(check: Check, mut program: Program, dir: &Path) -> Program {
+    while let Some(smaller) = program
+        .smaller()
+        .into_iter()
+        .find(|p| run(check, p, dir).is_err())
+    {
         program = smaller;
     }
     program

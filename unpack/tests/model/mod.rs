@@ -9,8 +9,9 @@ mod apply;
 mod check;
 mod program;
 mod show;
+mod stack;
 mod tree;
 
 #[allow(unused_imports)]
-pub use check::{Outcome, check};
+pub use check::{Outcome, check, check_stacked};
 pub use program::Program;
