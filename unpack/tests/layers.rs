@@ -4,22 +4,33 @@
 
 mod common;
 
-use common::{Place, brief, layers, lines, tar};
-use fixture::{Dialect, Entry, Kind};
+use common::{FORMS, Form, Place, brief, layers, lines, tar};
+use fixture::{Dialect, Entry};
 use unpack::{Limits, Notes, Whiteouts};
 
-/// Applies layers to one tree, in each dialect that can hold them.
+/// Applies layers to one tree, in every dialect that has such entries.
 #[track_caller]
 fn check(text: &str, want: &str) {
-    for dialect in [Dialect::Pax, Dialect::Gnu] {
+    check_in(&FORMS, text, want);
+}
+
+#[track_caller]
+fn check_in(forms: &[Form], text: &str, want: &str) {
+    let mut unpacked = 0;
+    for form in forms {
+        let Some(layers) = layers(text, *form) else {
+            continue;
+        };
         let place = Place::new();
-        for layer in layers(text, dialect) {
+        for layer in layers {
             place
                 .unpack(&layer, Whiteouts::Remove, Limits::default())
-                .expect("valid layers");
+                .unwrap_or_else(|e| panic!("{form:?}: {e}"));
         }
-        assert_eq!(brief(&place.root()), lines(want), "{dialect:?}");
+        assert_eq!(brief(&place.root()), lines(want), "{form:?}");
+        unpacked += 1;
     }
+    assert!(unpacked >= forms.len().min(3), "too few dialects");
 }
 
 /// Unpacks one layer for overlayfs and gives its notes.
@@ -55,7 +66,11 @@ fn metadata_is_exact_on_every_kind() {
         f /zero 0000 0:0 mtime=8589934602
         l /l -> d 0777 5:6 mtime=2.25
         p /p 0600 1:2 mtime=3.5
-        c /c 6666 3:4 1:3 mtime=-0.75
+        c /c 6666 3:4 1:3 mtime=-0.75 x.trusted.c="1"
+        b /b 1640 4294967294:4294967294 7:7 mtime=4.25
+        d /sticky 1777 0:0 mtime=-0.000000001 x.trusted.d="\x00"
+        l /attributed -> x 0777 0:0 mtime=-1 x.trusted.l="1" x.security.l="2"
+        p /q 4711 0:0 mtime=0 x.trusted.p="1"
     "#);
     place
         .unpack(&layer, Whiteouts::Overlay, Limits::default())
@@ -71,7 +86,11 @@ fn metadata_is_exact_on_every_kind() {
         "./zero file 0000 0:0 0 8589934602.000000000 links=1 sha256:e3b0c44298fc1c14",
         "./l link 0777 5:6 2.250000000 links=1 -> d",
         "./p fifo 0600 1:2 3.500000000 links=1",
-        "./c char 6666 3:4 1:3 -1.250000000 links=1",
+        "./c char 6666 3:4 1:3 -1.250000000 links=1 trusted.c=\"1\"",
+        "./b block 1640 4294967294:4294967294 7:7 4.250000000 links=1",
+        "./sticky dir 1777 0:0 -1.999999999 trusted.d=\"\\x00\"",
+        "./attributed link 0777 0:0 -1.000000000 links=1 -> x security.l=\"2\" trusted.l=\"1\"",
+        "./q fifo 4711 0:0 0.000000000 links=1 trusted.p=\"1\"",
     ] {
         assert!(
             listing.lines().any(|line| line == want),
@@ -83,7 +102,8 @@ fn metadata_is_exact_on_every_kind() {
 #[test]
 fn names_are_bytes_of_any_length() {
     let long = format!("{}/{}", "d".repeat(200), "n".repeat(255));
-    check(
+    check_in(
+        &[Form::Pax, Form::Gnu],
         &format!(
             "f \"/\\xff\\xfe\" \"x\"\nf \"/ sp ace \" \"\"\nf \"/new\\nline\" \"\"\nf /{long} \"y\"\nl /l -> {}",
             "t".repeat(300)
@@ -98,8 +118,8 @@ fn names_are_bytes_of_any_length() {
 }
 
 #[test]
-fn the_root_has_three_names() {
-    for name in ["./", "/", "."] {
+fn the_root_has_many_names() {
+    for name in ["./", "/", ".", ".//.", ""] {
         let place = Place::new();
         let mut entry = Entry::directory("x");
         entry.name = name.into();
@@ -131,6 +151,9 @@ fn the_last_of_a_name_wins_whatever_it_was() {
     check("l /a -> b\nd /a\nd /b\nf /a/x \"1\"", "d a\nf a/x 1\nd b");
     check("d /a\nl /a -> b\nd /b\nf /a/x \"1\"", "l a -> b\nd b\nf b/x 1");
     check("f /a \"1\"\nf /a/x \"2\"", "d a\nf a/x 2");
+    check("l /a -> b\nf /a \"1\"\nl /a -> c", "l a -> c");
+    check("d /a\nf /a/x \"1\"\nd /a\nf /a/y \"2\"", "d a\nf a/x 1\nf a/y 2");
+    check("d /a\nf /a/x \"1\"\nf /a \"2\"\nd /a", "d a");
     check("f /a \"1\"\nh /b -> /a\nf /a \"2\"", "f a 2\nf b 1");
     check("f /a \"1\"\nf /b \"2\"\nh /b -> /a", "f a 1\nf b 1");
     check("p /a\nc /a 1:3\nl /a -> x", "l a -> x");
@@ -147,6 +170,29 @@ fn a_layer_replaces_what_lower_ones_made() {
         "d a\nf a/x 1\nf a/y 2",
     );
     check("f /a \"1\"\nh /b -> /a\n---\nf /a \"2\"", "f a 2\nf b 1");
+    check("f /a \"1\"\n---\nl /a -> x\n---\nd /a\n---\np /a", "p a");
+    check("d /a\nf /a/x \"1\"\n---\nf /a \"\"\nd /a", "d a");
+    check(
+        "d /a\nf /a/x \"1\"\n---\nl /a -> b\nd /a\nf /a/y \"2\"",
+        "d a\nf a/y 2",
+    );
+}
+
+#[test]
+fn layers_may_come_again() {
+    let (a, b) = (tar("f /x \"a\"\nf /a \"\""), tar("f /x \"b\"\nw /a"));
+    let place = Place::new();
+    for (layer, want) in [
+        (&a, "f a\nf x a"),
+        (&b, "f x b"),
+        (&a, "f a\nf x a"),
+        (&a, "f a\nf x a"),
+    ] {
+        place
+            .unpack(layer, Whiteouts::Remove, Limits::default())
+            .expect("a valid layer");
+        assert_eq!(brief(&place.root()), lines(want));
+    }
 }
 
 #[test]
@@ -193,6 +239,17 @@ fn whiteouts_remove_what_is_below_and_only_that() {
         "d d\nf d/x 1\nl l -> d",
     );
     check("f /a \"1\"\nh /b -> /a\n---\nw /a", "f b 1");
+    // What was only passed on the way to a whiteout is no part of the layer.
+    check("d /a\nf /a/x \"1\"\n---\nw /a/x\nw /a", "");
+    check("d /a\nf /a/x \"1\"\n---\nw /a\nw /a/x", "");
+    check(
+        "d /a\nd /a/b\nf /a/b/x \"1\"\n---\nw /a/b/x\no /a\nf /a/y \"2\"",
+        "d a\nf a/y 2",
+    );
+    check(
+        "l /l -> gone/../d\nd /d\nf /l/x \"1\"",
+        "d d\nf d/x 1\nl l -> gone/../d",
+    );
 }
 
 #[test]
@@ -207,6 +264,12 @@ fn opaque_directories_hide_in_any_order() {
         "d a\nd a/d\nf a/d/y 2",
     );
     check("f /a \"1\"\nd /d\n---\nf /b \"2\"\no /", "f b 2");
+    check("f /a \"1\"\nd /d\n---\no /\nf /b \"2\"", "f b 2");
+    check(
+        "d /a\nf /a/x \"1\"\n---\no /a\nw /a/x\no /a\nf /a/y \"2\"\no /a",
+        "d a\nf a/y 2",
+    );
+    check("d /a\nf /a/x \"1\"\n---\nf /a \"2\"\no /a", "f a 2");
 }
 
 #[test]
@@ -214,15 +277,37 @@ fn hard_links_reach_lower_layers() {
     check("f /a \"1\"\n---\nh /b -> /a\nh /c -> /b", "f a 1\nf b 1\nf c 1");
     check("l /a -> x\nh /b -> /a", "l a -> x\nl b -> x");
     check("f /a \"1\"\nh /a -> /a", "f a 1");
+    check("f /a \"1\"\n---\nh /a -> /a\nw /a", "f a 1");
+    check("f /a \"1\"\nd /b\nf /b/x \"\"\nh /b -> /a", "f a 1\nf b 1");
+    check(
+        "f /a \"1\"\nl /b -> x\nh /b -> /a\nh /c -> /b",
+        "f a 1\nf b 1\nf c 1",
+    );
+    check("f /a \"1\"\nh /b -> /a\nd /a\nh /c -> /b", "d a\nf b 1\nf c 1");
+    check(
+        "f /a \"1\"\nh /b -> /a\n---\nf /a \"2\"\nh /c -> /b\nh /d -> /a",
+        "f a 2\nf b 1\nf c 1\nf d 2",
+    );
+    check(
+        "p /a\nh /b -> /a\nc /c 1:3\nh /d -> /c",
+        "p a\np b\nc c 1:3\nc d 1:3",
+    );
 }
 
 #[test]
 fn a_lower_directory_keeps_its_metadata_unless_described_again() {
     let place = Place::new();
-    for layer in layers(
-        "d /a 0700 1:2 mtime=5.5 x.user.k=\"v\"\nd /b 0700 1:2 mtime=6 x.user.k=\"v\"\n---\nf /a/x \"\"\nd /b 0711 mtime=7\nf /b/x \"\"",
-        Dialect::Pax,
-    ) {
+    let text = r#"
+        d /a 0700 1:2 mtime=5.5 x.user.k="v"
+        d /b 0700 1:2 mtime=6 x.user.k="v"
+        d /c 0700 1:2 mtime=7.25
+        ---
+        f /a/x ""
+        d /b 0711 mtime=7
+        f /b/x ""
+        w /c/nothing
+    "#;
+    for layer in layers(text, Form::Pax).expect("layers") {
         place
             .unpack(&layer, Whiteouts::Remove, Limits::default())
             .expect("valid layers");
@@ -233,6 +318,7 @@ fn a_lower_directory_keeps_its_metadata_unless_described_again() {
         "{listing}"
     );
     assert!(listing.contains("./b dir 0711 0:0 7.000000000\n"), "{listing}");
+    assert!(listing.contains("./c dir 0700 1:2 7.250000000\n"), "{listing}");
 }
 
 #[test]
@@ -248,7 +334,10 @@ fn overlay_form_leaves_to_the_notes_what_lower_layers_decide() {
         .iter()
         .map(|(n, t)| (n.as_slice(), t.as_slice()))
         .collect();
-    assert_eq!(links, [(&b"from"[..], &b"lower/file"[..]), (b"again", b"from")]);
+    assert_eq!(
+        links,
+        [(&b"from"[..], &b"lower/file"[..]), (b"again", b"lower/file")]
+    );
     assert!(!notes.opaque_root);
     assert!(overlay("o /\nf /a \"\"", "f a").opaque_root);
 }
@@ -260,6 +349,10 @@ fn overlay_form_marks_a_replaced_directory_as_opaque() {
         "d /a\nf /a/x \"\"\nw /a",
         "w /a\nf /a \"\"\nf /a/x \"\"",
         "o /a\nf /a/x \"\"",
+        // A file in between hides the lower directory as well.
+        "f /a \"\"\nf /a/x \"\"",
+        "o /a\nf /a \"\"\nd /a\nf /a/x \"\"",
+        "h /a -> /lower\nd /a\nf /a/x \"\"",
     ] {
         let place = Place::new();
         place
@@ -303,47 +396,80 @@ fn aufs_book_keeping_is_passed_over() {
 }
 
 #[test]
-fn archives_may_end_without_saying_so() {
-    check("f /a \"1\"\nopen-end", "f a 1");
-    check("open-end", "");
+fn overlay_form_holds_no_directories_for_whiteouts_that_hide_nothing() {
+    for (text, want) in [
+        ("w /a\nw /a/x", "c a 0:0"),
+        ("w /a/x\nw /a", "c a 0:0"),
+        ("o /a\nw /a/b/x\nw /a/y", "d a"),
+        ("w /a/b/x\no /a", "d a"),
+        ("f /a \"1\"\nw /a/x", "f a 1"),
+        ("h /a -> /lower\nw /a/x\nw /a", ""),
+        ("o /\nw /a\nw /b/c", ""),
+    ] {
+        overlay(text, want);
+    }
 }
 
 #[test]
-fn sparse_files_keep_their_holes() {
-    use std::os::unix::fs::MetadataExt;
-    let data = "D".repeat(4096);
-    // PAX 0.1: one island of 4,096 bytes at 1 MiB in a file of 4 MiB.
-    let mut entry = Entry::new(Kind::File(data.clone().into()), "GNUSparseFile.0/s");
-    for (key, value) in [
-        ("GNU.sparse.numblocks", "1"),
-        ("GNU.sparse.map", "1048576,4096"),
-        ("GNU.sparse.name", "s"),
-        ("GNU.sparse.size", "4194304"),
-    ] {
-        entry.pax.push((key.into(), value.into()));
-    }
-    let old = fixture::Layer::new().entry(entry).tar(Dialect::Pax);
-    // PAX 1.0: the map is text before the data.
-    let map = format!("{:\0<512}", "1\n1048576\n4096\n");
-    let mut entry = Entry::new(Kind::File((map + &data).into()), "GNUSparseFile.0/s");
-    for (key, value) in [
-        ("GNU.sparse.major", "1"),
-        ("GNU.sparse.minor", "0"),
-        ("GNU.sparse.name", "s"),
-        ("GNU.sparse.realsize", "4194304"),
-    ] {
-        entry.pax.push((key.into(), value.into()));
-    }
-    let new = fixture::Layer::new().entry(entry).tar(Dialect::Pax);
-    for layer in [old, new] {
+fn a_deferred_link_leads_to_the_lower_file_whatever_becomes_of_others() {
+    let notes = overlay(
+        "h /a/b -> /low\nh /c -> /a/b\nl /a -> x\nh /d -> /e\nf /d \"1\"",
+        "l a -> x\nf d 1",
+    );
+    assert_eq!(notes.links, [(b"c".to_vec(), b"low".to_vec())]);
+}
+
+#[test]
+fn attributes_of_users_are_passed_over_only_where_linux_has_none() {
+    let place = Place::new();
+    let unpacked = place
+        .unpack(
+            &tar("l /l -> x x.user.a=\"1\"\nc /c 1:3 x.user.a=\"1\" x.user.b=\"2\"\np /p x.user.a=\"1\"\nf /f x.user.a=\"1\" \"\""),
+            Whiteouts::Overlay,
+            Limits::default(),
+        )
+        .expect("a valid layer");
+    assert_eq!(unpacked.dropped_xattrs, 4);
+    let listing = fixture::tree(place.root());
+    assert_eq!(listing.matches("user.").count(), 1, "{listing}");
+}
+
+#[test]
+fn nothing_is_inherited_from_directories_that_pass_on() {
+    // A set-group-ID directory passes its group on, a default access list passes itself on.
+    let list = r"\x02\x00\x00\x00\x01\x00\x07\x00\xff\xff\xff\xff\x02\x00\x07\x00\x05\x00\x00\x00\x04\x00\x00\x00\xff\xff\xff\xff\x10\x00\x07\x00\xff\xff\xff\xff\x20\x00\x00\x00\xff\xff\xff\xff";
+    let lower = tar(&format!(
+        "d /g 2755 0:7\nd /list x.system.posix_acl_default=\"{list}\""
+    ));
+    let upper = "d /g/d\nf /g/f \"1\"\np /g/p\nl /g/l -> x\nf /g/i/f \"2\"\n\
+                 d /list/d\nf /list/f 0640 \"1\"\np /list/p 0644\nl /list/l -> x\nf /list/i/f 0666 \"2\"";
+    for reopened in [false, true] {
         let place = Place::new();
-        place
-            .unpack(&layer, Whiteouts::Remove, Limits::default())
-            .expect("a sparse file");
-        let meta = std::fs::metadata(place.root().join("s")).expect("the file");
-        assert_eq!(meta.len(), 4 << 20);
-        assert!(meta.blocks() * 512 < 1 << 20, "{} blocks", meta.blocks());
-        let content = std::fs::read(place.root().join("s")).expect("content");
-        assert!(content[1 << 20..][..4096] == *data.as_bytes() && content[..1 << 20].iter().all(|b| *b == 0));
+        let root = unpack::Root::create(&place.root()).expect("a root");
+        let first = unpack::Layer::new(&root).whiteouts(Whiteouts::Remove);
+        first.unpack(&lower[..]).expect("a valid layer");
+        let root = match reopened {
+            true => unpack::Root::open(&place.root()).expect("the root"),
+            false => root,
+        };
+        let second = unpack::Layer::new(&root).whiteouts(Whiteouts::Remove);
+        second.unpack(&tar(upper)[..]).expect("a valid layer");
+        let listing = fixture::tree(place.root());
+        for want in [
+            "./g/d dir 0755 0:0 1700000000.000000000",
+            "./g/f file 0644 0:0 1",
+            "./g/i dir 0755 0:0 0.000000000",
+            "./g/i/f file 0644 0:0 1",
+            "./g/l link 0777 0:0 1",
+            "./g/p fifo 0644 0:0 1",
+            "./list/d dir 0755 0:0 1700000000.000000000\n",
+            "./list/f file 0640 0:0 1",
+            "./list/i dir 0755 0:0 0.000000000\n",
+            "./list/i/f file 0666 0:0 1",
+            "./list/p fifo 0644 0:0 1",
+        ] {
+            assert!(listing.contains(want), "no {want} in\n{listing}");
+        }
+        assert_eq!(listing.matches("posix_acl").count(), 1, "{listing}");
     }
 }

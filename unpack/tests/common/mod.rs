@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #![allow(dead_code, unreachable_pub, missing_docs)]
 
+pub mod mounts;
+
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
@@ -16,7 +18,12 @@ pub struct Place {
 
 impl Place {
     pub fn new() -> Self {
-        let dir = tempfile::tempdir().expect("a temporary folder");
+        Self::on(None)
+    }
+
+    /// On a mounted file system.
+    pub fn on(base: Option<&Path>) -> Self {
+        let dir = mounts::folder(base);
         std::fs::create_dir(dir.path().join("outside")).expect("outside");
         std::fs::write(dir.path().join("outside/canary"), "untouched").expect("canary");
         Place { dir }
@@ -47,16 +54,58 @@ impl Place {
     }
 }
 
-/// The layers of a fixture's text, as tars.
-pub fn layers(text: &str, dialect: Dialect) -> Vec<Vec<u8>> {
-    Image::parse(text)
+/// The dialects of an archive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    V7,
+    Ustar,
+    Pax,
+    Gnu,
+}
+
+/// All of them.
+pub const FORMS: [Form; 4] = [Form::V7, Form::Ustar, Form::Pax, Form::Gnu];
+
+/// The layers of a fixture's text, as tars; none where the form has no such entries.
+#[track_caller]
+pub fn layers(text: &str, form: Form) -> Option<Vec<Vec<u8>>> {
+    let dialect = match form {
+        Form::V7 | Form::Ustar => Dialect::Ustar,
+        Form::Pax => Dialect::Pax,
+        Form::Gnu => Dialect::Gnu,
+    };
+    let image = Image::parse(text)
         .dialect(dialect)
         .compression(fixture::Compression::None)
-        .build()
-        .layers
-        .iter()
-        .map(|blob| blob.bytes.to_vec())
-        .collect()
+        .build();
+    let layers = image.layers.iter().map(|blob| blob.bytes.to_vec());
+    match form {
+        Form::V7 => layers.map(v7).collect(),
+        _ => Some(layers.collect()),
+    }
+}
+
+/// Takes from each header what came after 1979: the mark, owners' names, devices and prefixes, and
+/// the types of directories and files.
+pub fn v7(mut tar: Vec<u8>) -> Option<Vec<u8>> {
+    let mut at = 0;
+    while at < tar.len() && tar[at..].iter().take(512).any(|b| *b != 0) {
+        let block: &mut [u8] = &mut tar[at..at + 512];
+        match block[156] {
+            b'0' | b'5' => block[156] = 0,
+            b'1' | b'2' => {}
+            _ => return None,
+        }
+        assert_eq!(block[345], 0, "a prefix");
+        block[257..].fill(0);
+        block[148..156].fill(b' ');
+        let sum: u32 = block.iter().map(|b| u32::from(*b)).sum();
+        block[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+        let size = std::str::from_utf8(&block[124..135]).expect("digits");
+        let size = usize::from_str_radix(size, 8).expect("a size");
+        at += 512 + size.next_multiple_of(512);
+    }
+    Some(tar)
 }
 
 pub fn tar(text: &str) -> Vec<u8> {
