@@ -144,19 +144,18 @@ pub(super) fn legend(table: Table) -> &'static str {
     match table {
         Table::Pull => {
             "Medians. `synced` is the time until a sync after the end is done, `written` what has reached the disk \
-             then; image-client syncs the layers itself before it ends. CPU and RSS are of all of a client's \
-             processes that it waits for, of containerd's daemon and its client together; RSS is of the largest \
-             process. The last four columns are ratios to image-client. It and umoci end with a bundle, podman and \
-             containerd with layers that are not mounted yet."
+             then. CPU and RSS are of all of a client's processes that it waits for, of containerd's daemon and its \
+             client together; RSS is of the largest process. The last four columns are ratios to image-client. It \
+             and umoci end with a bundle, podman and containerd with layers that are not mounted yet."
         }
         Table::Unpack => {
-            "Medians. `synced` is the time until a sync after the end is done; `image-client pull` syncs the layers \
-             itself before it ends, `unpack` does not. System calls are counted in a run of their own, on the first \
-             file system. `MB/s` is of unpacked bytes. `to stage` is the ratio to the longest stage measured alone, \
-             the time of all layers added; `to floor` that to the longest stage of one layer or all stages' CPU time \
-             divided by the cores, whichever is longer: no pipeline with one thread for each stage of a layer can be \
-             faster. Stages are measured on the same bytes, in turns with the clients, without the network and \
-             without a sync. `to ours` is the ratio to the first of ours that reads from the same place."
+            "Medians. `synced` is the time until a sync after the end is done. System calls are counted in a run of \
+             their own, on the first file system. `MB/s` is of unpacked bytes. `to stage` is the ratio to the longest \
+             stage measured alone, the time of all layers added; `to floor` that to the longest stage of one layer \
+             or all stages' CPU time divided by the cores, whichever is longer: no pipeline with one thread for each \
+             stage of a layer can be faster. Stages are measured on the same bytes, in turns with the clients, \
+             without the network and without a sync. `to ours` is the ratio to the first of ours that reads from the \
+             same place."
         }
     }
 }
