@@ -132,6 +132,10 @@ impl<'a, R: Read> Inflated<'a, R> {
         let kind = match (self.input().failed, self.codec) {
             (true, _) | (_, Codec::Plain) => ErrorKind::Read,
             (false, Codec::Gzip) => ErrorKind::Codec("gzip"),
+            // The decoder's only complaint about memory; it gives no number for it.
+            (false, Codec::Zstd) if source.to_string().contains("too much memory") => {
+                ErrorKind::Limit("zstd_window_log", self.limits.zstd_window_log.into())
+            }
             (false, Codec::Zstd) => ErrorKind::Codec("zstd"),
         };
         Error::with_source(kind, source)
