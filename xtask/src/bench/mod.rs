@@ -19,6 +19,8 @@ mod usage;
 use std::fs;
 
 use anyhow::{Context as _, Result, bail};
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, unshare};
 
 use self::clients::{CLIENTS, Client, Image};
 use self::floor::Floor;
@@ -33,6 +35,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
     }
     let _alone = alone()?;
     setup::packages("bench")?;
+    hide_mounts()?;
     let images = lab(&options.images)?;
     build(options.table)?;
 
@@ -111,6 +114,21 @@ fn alone() -> Result<fs::File> {
     let lock = fs::File::create(folder.join("lock"))?;
     lock.try_lock().context("another benchmark runs")?;
     Ok(lock)
+}
+
+/// A mount name space made elsewhere at the same time would take our disks along and keep them busy;
+/// and ours go away with us, however we end.
+fn hide_mounts() -> Result<()> {
+    unshare(CloneFlags::CLONE_NEWNS).context("cannot make a mount name space")?;
+    let nothing: Option<&str> = None;
+    mount(
+        nothing,
+        "/",
+        nothing,
+        MsFlags::MS_REC | MsFlags::MS_PRIVATE,
+        nothing,
+    )
+    .context("cannot keep mounts private")
 }
 
 /// The lab's images of these names; not served yet.
