@@ -73,7 +73,7 @@ fn swapping_directories_for_links_meanwhile_reaches_nothing_outside() {
         let before = place.listing_outside();
         let root = Root::create(&place.root()).expect("root");
         let mut text = String::from("f /f \"x\"\n");
-        for i in 0..3000 {
+        for i in 0..1000 {
             let d = i % 80;
             // Each kind of thing, and removals, where a link to the outside stands now and then.
             text.push_str(&format!(

@@ -10,13 +10,14 @@ mod walk;
 
 pub(crate) use walk::{Gone, Missing};
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, HashSet};
 use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 
 use nix::errno::Errno;
 use nix::sys::stat::{Mode, SFlag, fstat, mkdirat};
 
+use self::handles::Handles;
 use crate::tar::Meta;
 use crate::{Error, Limits, Root, files, metadata};
 
@@ -72,8 +73,7 @@ pub(crate) struct Dirs {
     /// The root holds lower layers already.
     lower: bool,
     root: Rc<OwnedFd>,
-    open: HashMap<Id, Rc<OwnedFd>>,
-    order: VecDeque<Id>,
+    handles: Handles,
     max_depth: usize,
     max_bytes: u64,
     bytes: u64,
@@ -101,8 +101,7 @@ impl Dirs {
             nodes: vec![node],
             lower,
             root,
-            open: HashMap::new(),
-            order: VecDeque::new(),
+            handles: Handles::default(),
             max_depth: limits.depth,
             max_bytes: limits.record_bytes,
             bytes: 0,
@@ -156,7 +155,7 @@ impl Dirs {
         let mut gone: Vec<Child> = self.node(id).children.remove(name).into_iter().collect();
         while let Some(child) = gone.pop() {
             if let Child::Directory(id) = child {
-                self.open.remove(&id);
+                self.handles.forget(id);
                 let node = self.node(id);
                 node.removed = true;
                 gone.extend(std::mem::take(&mut node.children).into_values());
