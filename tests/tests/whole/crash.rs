@@ -199,14 +199,8 @@ fn an_interrupted_pull_cleans_up_and_says_so() {
         std::thread::sleep(Duration::from_millis(10));
     }
     let interrupted = Instant::now();
-    let pid = child.id().to_string();
-    assert!(
-        Command::new("kill")
-            .args(["-TERM", &pid])
-            .status()
-            .expect("kill")
-            .success()
-    );
+    let pid = rustix::process::Pid::from_child(&child);
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("interrupt the pull");
     let run = finish(child);
     assert!(
         interrupted.elapsed() < Duration::from_secs(10),
