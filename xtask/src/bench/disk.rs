@@ -72,11 +72,6 @@ impl Disk {
         &self.path
     }
 
-    /// For what has to do with this disk but must not lie on it.
-    pub(super) fn base(&self) -> &Path {
-        &self.base
-    }
-
     /// Waits until everything has reached the device; returns the seconds that it took.
     pub(super) fn sync(&self) -> Result<f64> {
         let start = Instant::now();
@@ -101,8 +96,8 @@ impl Disk {
     }
 
     fn unmount(&self) -> Result<()> {
-        // The innermost first; what the others run in holds the disk, and the disk the memory.
-        for folder in ["jail", "disk", "memory"] {
+        // The disk's file lies in the memory.
+        for folder in ["disk", "memory"] {
             for mount in sh::mounts_below(&self.base.join(folder))? {
                 umount(&mount)?;
             }

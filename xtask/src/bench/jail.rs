@@ -2,11 +2,11 @@
 //! Where the other clients run: what they keep outside of the folders that they are told to use lies
 //! on the measured disk too, and their programs may be those of another root folder.
 
-use std::fs;
+use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 
 use super::disk::Disk;
 use crate::sh;
@@ -26,46 +26,56 @@ if [ -n "$root" ]; then
   done
 fi
 mount --bind "$disk/cache" "$root$cache"
+echo ready
+read -r end || true
 "#;
 
-/// A mount name space that stays while it has a name, and is gone with the disk.
+const READY: &str = "ready";
+
+/// A mount name space, and the process that keeps it while this lives.
 #[derive(Debug)]
 pub(super) struct Jail {
-    name: PathBuf,
+    keeper: Child,
     root: Option<PathBuf>,
 }
 
 impl Jail {
     pub(super) fn new(disk: &Disk, root: Option<&Path>, images: &Path) -> Result<Self> {
-        let folder = disk.base().join("jail");
-        fs::create_dir_all(&folder)?;
-        // The kernel takes names of name spaces only where mounts do not spread.
-        sh::run(sh::cmd("mount", ["-t", "tmpfs", "tmpfs"]).arg(&folder))?;
-        sh::run(sh::cmd("mount", ["--make-private"]).arg(&folder))?;
-        let name = folder.join("mounts");
-        fs::write(&name, "")?;
-        let mut option = std::ffi::OsString::from("--mount=");
-        option.push(&name);
-        let mut unshare = sh::cmd("unshare", [option]);
-        unshare.args(["--propagation", "private", "sh", "-c", SCRIPT, "sh"]);
+        let mut unshare = sh::cmd("unshare", ["--mount", "--propagation", "private"]);
+        unshare.args(["sh", "-c", SCRIPT, "sh"]);
         unshare.arg(root.unwrap_or(Path::new("")));
         unshare.arg(disk.path()).arg(images).arg(CACHE);
-        sh::run(&mut unshare).context("cannot make a mount name space")?;
-        Ok(Jail {
-            name,
+        let keeper = unshare.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
+        let mut jail = Jail {
+            keeper: keeper.context("cannot run unshare")?,
             root: root.map(Path::to_path_buf),
-        })
+        };
+        let mut said = String::new();
+        if let Some(output) = jail.keeper.stdout.take() {
+            BufReader::new(output).read_line(&mut said)?;
+        }
+        if said.trim() != READY {
+            bail!("cannot make a mount name space for other clients");
+        }
+        Ok(jail)
     }
 
     /// A command that becomes the program, without a process of its own beside it.
     pub(super) fn command(&self, program: &str) -> Command {
-        let mut option = std::ffi::OsString::from("--mount=");
-        option.push(&self.name);
-        let mut command = sh::cmd("nsenter", [option]);
+        let name = format!("--mount=/proc/{}/ns/mnt", self.keeper.id());
+        let mut command = sh::cmd("nsenter", [name]);
         if let Some(root) = &self.root {
             command.arg("chroot").arg(root);
         }
         command.arg(program);
         command
+    }
+}
+
+impl Drop for Jail {
+    fn drop(&mut self) {
+        // It ends when its input does.
+        drop(self.keeper.stdin.take());
+        let _ = self.keeper.wait();
     }
 }

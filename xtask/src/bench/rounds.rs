@@ -127,6 +127,8 @@ impl Rounds<'_> {
             .map(|tree| count(tree))
             .sum::<io::Result<u64>>();
         (client.clean)(disk.path());
+        // It holds the disk.
+        drop(jail);
         disk.remove()?;
         Ok(Sample {
             usage,
