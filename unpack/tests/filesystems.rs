@@ -206,6 +206,27 @@ fn links_go_on_when_all_names_of_a_copy_are_gone() {
 }
 
 #[test]
+fn a_time_beyond_what_ext4_holds_is_the_nearest_that_it_does() {
+    let Some(fs) = Mounted::ext4("a_time_beyond_what_ext4_holds_is_the_nearest_that_it_does", 32) else {
+        return;
+    };
+    let place = Place::on(Some(&fs.path()));
+    place
+        .unpack(
+            &tar("f /a mtime=-99999999999 \"\"\nd /b mtime=99999999999"),
+            Whiteouts::Overlay,
+            Limits::default(),
+        )
+        .expect("a valid layer");
+    let mtime = |name| {
+        std::fs::metadata(place.root().join(name))
+            .expect("a file")
+            .mtime()
+    };
+    assert_eq!((mtime("a"), mtime("b")), (-(1 << 31), (1 << 34) - (1 << 31) - 1));
+}
+
+#[test]
 fn a_tmpfs_holds_what_ext4_does() {
     let Some(fs) = Mounted::tmpfs("a_tmpfs_holds_what_ext4_does") else {
         return;

@@ -37,11 +37,39 @@ fn what_no_layer_may_say_is_refused_by_name() {
     refused("f /.wh... \"\"", "whiteout of no name");
     refused("d /.wh.a\nf /.wh.a/x \"\"", "below the name of a whiteout");
     refused("l /a -> b\nl /b -> a\nf /a/x \"\"", "40 symbolic links");
+    refused("w /a\nh /b -> /a", "not there");
+    refused("o /d\nh /b -> /d/a", "not there");
+    refused("w /d\nh /b -> /d/a", "not there");
+    refused("f /a \"\"\nh /b -> /a/x", "not there");
     refused("f /a 4294967295:0 \"\"", "owner is out of range");
     refused("f /a 0:4294967296 \"\"", "owner is out of range");
     refused("f /a \"\" type=Q", "no known type");
     refused("f /a \"\" pax.path=\"x\\0y\"", "NUL");
     refused("f /a \"\" pax.size=\"-1\"", "no number");
+}
+
+#[test]
+fn links_to_an_entry_s_directory_are_bounded() {
+    let chain = |n| {
+        let links: String = (1..n).map(|i| format!("l /{i} -> {}\n", i - 1)).collect();
+        format!("l /0 -> d\n{links}f /{}/x \"\"", n - 1)
+    };
+    // As many parts as a link can have.
+    let long = "./".repeat(2047);
+    for mode in MODES {
+        for text in [chain(40), format!("l /a -> {long}d\nf /a/x \"\"")] {
+            let place = Place::new();
+            place
+                .unpack(&tar(&text), mode, Limits::default())
+                .expect("within bounds");
+            assert!(place.root().join("d/x").is_file());
+        }
+    }
+    refused(&chain(41), "more than 40 symbolic links");
+    refused(
+        &format!("l /a -> {long}b\nl /b -> d\nf /a/x \"\""),
+        "too long together",
+    );
 }
 
 #[test]
