@@ -43,11 +43,7 @@ pub(super) fn put(tree: &mut Tree, root: &Path, notes: &Notes) -> Result<(), Str
     sheet.put_names(tree, ROOT, b"");
     let mut links: Vec<(&[u8], Ino)> = Vec::new();
     for (name, target) in &notes.links {
-        let earlier = links.iter().rev().find(|(name, _)| name == target);
-        let ino = match earlier {
-            Some((_, ino)) => Some(*ino),
-            None => find(&below, target).filter(|ino| !below.is_directory(*ino)),
-        };
+        let ino = find(&below, target).filter(|ino| !below.is_directory(*ino));
         let ino = ino.ok_or_else(|| format!("a link leads to no file: {}", name.escape_ascii()))?;
         links.push((name, ino));
     }
