@@ -19,6 +19,19 @@ pub enum Codec {
     Zstd,
 }
 
+impl Codec {
+    /// The bytes of a layer's archive, inflated as [`Layer::unpack`](crate::Layer::unpack) does it.
+    ///
+    /// Reading fails with an [`Error`] inside where the compressed bytes are damaged, where others follow
+    /// them, or at a limit.
+    ///
+    /// # Errors
+    /// The decoder cannot be set up.
+    pub fn inflate<'a, R: Read + 'a>(self, reader: R, limits: &'a Limits) -> Result<impl Read + 'a, Error> {
+        Inflated::new(self, reader, limits)
+    }
+}
+
 /// Compressed bytes are read in pieces of this size.
 const READ_BYTES: usize = 64 << 10;
 
@@ -139,6 +152,12 @@ impl<'a, R: Read> Inflated<'a, R> {
             (false, Codec::Zstd) => ErrorKind::Codec("zstd"),
         };
         Error::with_source(kind, source)
+    }
+}
+
+impl<R: Read> Read for Inflated<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.fill(buffer).map_err(io::Error::other)
     }
 }
 

@@ -11,20 +11,18 @@ mod bare;
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
-use std::io::{self, BufReader, Read, Write};
+use std::io::{self, Read, Write};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use flate2::bufread::MultiGzDecoder;
 use image_spec::{Algorithm, Hasher};
 use nix::time::{ClockId, clock_gettime};
+use unpack::{Codec, Limits};
 
 type Failure = Box<dyn std::error::Error>;
 
 /// As large as the pieces of the pipeline.
 const PIECE: usize = 256 << 10;
-/// As large as the decoder's reads in the pipeline.
-const READ: usize = 64 << 10;
 
 fn main() -> Result<(), Failure> {
     let mut arguments = std::env::args_os().skip(1);
@@ -89,16 +87,15 @@ fn hash(bytes: &[u8]) -> Result<(), Failure> {
     Ok(())
 }
 
-/// With the decoders that the crate unpacks with.
+/// As the crate itself does it.
 fn inflate(blob: &[u8], mut piece: impl FnMut(&[u8])) -> Result<(), Failure> {
-    let input = BufReader::with_capacity(READ, blob);
-    let mut decoder: Box<dyn Read> = match blob {
-        [0x1f, 0x8b, ..] => Box::new(MultiGzDecoder::new(input)),
-        [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => {
-            Box::new(zstd::Decoder::with_buffer(input)?)
-        }
-        _ => Box::new(input),
+    let codec = match blob {
+        [0x1f, 0x8b, ..] => Codec::Gzip,
+        [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => Codec::Zstd,
+        _ => Codec::Plain,
     };
+    let limits = Limits::default();
+    let mut decoder = codec.inflate(blob, &limits)?;
     let mut buffer = vec![0; PIECE];
     loop {
         match decoder.read(&mut buffer)? {

@@ -158,7 +158,8 @@ fn build(table: Table) -> Result<()> {
     let release = ["build", "--quiet", "--release", "--package"];
     sh::run(sh::cargo(release).arg("image-client"))?;
     if table == Table::Unpack {
-        sh::run(sh::cargo(release).args(["unpack", "--example", "stages"]))?;
+        // With the decoder of the command line.
+        sh::run(sh::cargo(release).args(["unpack", "--example", "stages", "--features", "isal"]))?;
     }
     Ok(())
 }
