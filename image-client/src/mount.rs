@@ -201,6 +201,7 @@ fn layer(record: &LayerRecord) -> Result<snapshot::Layer, Fault> {
     };
     Ok(snapshot::Layer {
         tree: record.tree.clone(),
+        image: None,
         implied: notes.implied,
         whiteouts: notes.whiteouts,
         links: notes.links,

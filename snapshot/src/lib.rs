@@ -45,4 +45,4 @@ pub use choose::choose;
 pub use copy::Copy;
 pub use error::{Error, ErrorKind};
 pub use overlay::Overlay;
-pub use snapshotter::{Layer, Mounted, Snapshotter};
+pub use snapshotter::{Device, Form, Image, Layer, Mounted, Snapshotter};

@@ -4,6 +4,40 @@ use std::path::{Path, PathBuf};
 
 use crate::Error;
 
+/// What a snapshotter wants layers to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Form {
+    /// Unpacked trees: [`Layer::tree`].
+    Trees,
+    /// File system images: [`Layer::image`], one for each layer or one for all of them.
+    Images {
+        /// Whether images may have blocks of 512 bytes; else they must have blocks of 4096.
+        small_blocks: bool,
+    },
+}
+
+/// An EROFS image: the metadata of a tree, whose file data is in other files.
+///
+/// The kernel reads `index` and `devices` as long as the image is mounted: nothing may change them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Image {
+    /// Absolute path of the file with the superblock. What is mounted from a path once is taken to be
+    /// the same image whenever the path is named again, so a path may not be reused for another one.
+    pub index: PathBuf,
+    /// The image's extra devices, in the order of its device table.
+    pub devices: Vec<Device>,
+}
+
+/// A part of a file which an image uses as a device: all of it from `offset` on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Device {
+    /// Absolute path of the file.
+    pub file: PathBuf,
+    /// Where the device begins in the file, in bytes, a multiple of 512.
+    pub offset: u64,
+}
+
 /// One unpacked layer: where its tree is, and what the tree alone cannot say.
 ///
 /// Paths in the lists are relative to the tree's root, without leading or trailing slash; the root is
@@ -11,8 +45,11 @@ use crate::Error;
 #[derive(Debug, Clone, Default)]
 pub struct Layer {
     /// Absolute path of the tree in overlay form: a whiteout is a character device 0:0, an opaque
-    /// directory has the extended attribute `trusted.overlay.opaque` = `y`.
+    /// directory has the extended attribute `trusted.overlay.opaque` = `y`. Not looked at by
+    /// snapshotters that take the layer's image.
     pub tree: PathBuf,
+    /// The same tree as a file system image. The `erofs` snapshotter mounts it; the others need the tree.
+    pub image: Option<Image>,
     /// Directories that no entry of the layer names; their metadata is a stand-in for that of the
     /// directory below.
     pub implied: Vec<Vec<u8>>,
@@ -41,6 +78,11 @@ pub struct Mounted {
 pub trait Snapshotter: Send + Sync + fmt::Debug {
     /// The name by which [`choose`](crate::choose) knows it.
     fn name(&self) -> &'static str;
+
+    /// What the layers that it mounts are best given as.
+    fn form(&self) -> Form {
+        Form::Trees
+    }
 
     /// Presents the layers, bottom first, as one writable tree at `target`, an existing empty directory.
     ///
