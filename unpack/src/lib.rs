@@ -31,6 +31,7 @@ mod gzip;
 mod layer;
 mod limits;
 mod metadata;
+mod names;
 mod notes;
 mod pipeline;
 mod root;

@@ -19,7 +19,7 @@ const OVERLAY_XATTRS: [&[u8]; 2] = [b"trusted.overlay.", b"user.overlay."];
 /// Attributes that a directory gives to what is made in it.
 const INHERITED_XATTRS: [&str; 2] = ["system.posix_acl_access", "system.posix_acl_default"];
 const DEFAULT_ACL: &[u8] = b"system.posix_acl_default";
-const OPAQUE_XATTR: &str = "trusted.overlay.opaque";
+pub(crate) const OPAQUE_XATTR: &str = "trusted.overlay.opaque";
 /// The kernel's own limit of a file's attribute names, and of one value (XATTR_LIST_MAX, XATTR_SIZE_MAX).
 const XATTR_MAX: usize = 64 << 10;
 
@@ -211,7 +211,7 @@ fn proc_path(parent: BorrowedFd<'_>, name: &[u8]) -> Vec<u8> {
     path
 }
 
-fn obeyed(meta: &Meta) -> impl Iterator<Item = (&[u8], &[u8])> {
+pub(crate) fn obeyed(meta: &Meta) -> impl Iterator<Item = (&[u8], &[u8])> {
     meta.xattrs
         .iter()
         .map(|(name, value)| (name.as_slice(), value.as_slice()))

@@ -21,9 +21,6 @@ use self::handles::Handles;
 use crate::tar::Meta;
 use crate::{Error, Limits, Root, files, metadata};
 
-/// What the names of whiteouts start with (image-spec layer.md).
-pub(crate) const WHITEOUT: &[u8] = b".wh.";
-
 /// About what a map or set takes for a name besides its bytes.
 const RECORD: u64 = 64;
 /// What a directory's node takes besides that.

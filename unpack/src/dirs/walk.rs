@@ -6,7 +6,8 @@ use std::os::unix::ffi::OsStringExt;
 
 use nix::fcntl::readlinkat;
 
-use super::{Child, Dirs, Id, ROOT, WHITEOUT};
+use super::{Child, Dirs, Id, ROOT};
+use crate::names::WHITEOUT;
 use crate::{Error, files};
 
 /// Links followed on the way to one entry, as many as the kernel follows.

@@ -10,8 +10,9 @@ use nix::fcntl::{AT_FDCWD, OFlag, openat, readlinkat};
 use nix::sys::stat::{FileStat, Mode, SFlag, mknodat};
 use nix::unistd::{LinkatFlags, linkat, symlinkat};
 
-use super::{Extractor, components, content};
+use super::{Extractor, content};
 use crate::dirs::{Child, Gone, Id, Missing};
+use crate::names::components;
 use crate::{Error, Whiteouts, files, metadata};
 
 /// Copies of files that have as many names as their file system allows: 65,000 on ext4. Of each such

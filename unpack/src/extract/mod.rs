@@ -15,14 +15,11 @@ use nix::sched::{CloneFlags, unshare};
 use nix::sys::stat::{Mode, SFlag, makedev, mknodat, umask};
 use nix::unistd::{getegid, geteuid, symlinkat};
 
-use crate::dirs::{Child, Dirs, Id, Missing, ROOT, WHITEOUT};
+use crate::dirs::{Child, Dirs, Id, Missing, ROOT};
 use crate::metadata::Metadata;
+use crate::names::{AUFS, WHITEOUT, components};
 use crate::tar::{Entries, Entry, Kind, Meta, Piece};
 use crate::{Error, Limits, Notes, Root, Whiteouts, files};
-
-const OPAQUE: &[u8] = b".wh..wh..opq";
-/// Names that aufs used for its own book-keeping; they say nothing about the layer.
-const AUFS: &[u8] = b".wh..wh.";
 
 pub(crate) struct Extractor {
     dirs: Dirs,
@@ -233,23 +230,5 @@ impl Extractor {
         self.metadata
             .set_at(self.dirs.fd(parent)?.as_fd(), name, meta, true)?;
         Ok(Child::Other)
-    }
-}
-
-/// The parts of a name: the root has none, `.` and empty ones do not count.
-fn components<'a>(name: &'a [u8], limits: &Limits) -> Result<Vec<&'a [u8]>, Error> {
-    if name.len() > limits.name_bytes {
-        return Err(Error::limit("name_bytes", limits.name_bytes as u64));
-    }
-    if name.contains(&0) {
-        return Err(Error::archive("a name holds a NUL byte"));
-    }
-    let parts: Vec<&[u8]> = name
-        .split(|b| *b == b'/')
-        .filter(|part| !matches!(*part, b"" | b"."))
-        .collect();
-    match parts.contains(&&b".."[..]) {
-        true => Err(Error::refused("its name leads upwards with `..`")),
-        false => Ok(parts),
     }
 }

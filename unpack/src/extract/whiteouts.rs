@@ -4,8 +4,9 @@
 use nix::errno::Errno;
 use nix::sys::stat::{Mode, SFlag, mknodat};
 
-use super::{AUFS, Extractor, OPAQUE};
+use super::Extractor;
 use crate::dirs::{Child, Id, Missing};
+use crate::names::{AUFS, OPAQUE};
 use crate::{Error, Whiteouts, files};
 
 impl Extractor {
