@@ -9,6 +9,7 @@
 mod bench;
 mod ci;
 mod demo;
+mod guest;
 mod lab;
 mod setup;
 mod sh;
@@ -25,6 +26,8 @@ usage: cargo xtask CHORE [options]
   setup [demo|test|bench]  install the Debian packages that a chore needs (as root), and make the lab
   lab [--to DIR] [NAME..]  make the lab's images: target/lab/images
   test [cargo test args]   set up, run all tests, count what passed, failed and was skipped
+  guest [--fresh] [--program FILE] [SUITE..]
+                           pull inside of emulated machines with the kernels of Debian's suites (as root)
   tidy                     check imports, licences, file sizes, forbidden words, manifests
   ci                       fmt, clippy, tidy, doc, test
   bench [pull] [IMAGE..]   time, CPU, memory and disk writes of pulls beside other clients (as root)
@@ -44,6 +47,7 @@ fn main() -> ExitCode {
         "setup" => setup::run(rest),
         "lab" => lab::run(rest),
         "test" => test::run(rest),
+        "guest" => guest::run(rest),
         "tidy" => tidy::run(),
         "ci" => ci::run(),
         "bench" => bench::run(rest),
