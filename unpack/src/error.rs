@@ -25,6 +25,8 @@ pub enum ErrorKind {
     Limit(&'static str, u64),
     /// The file system holds no extended attribute of this name, on any file.
     Xattr(Vec<u8>),
+    /// A kept layer's index is not as it was written: what of it.
+    Damaged(&'static str),
     /// The file system refused an operation: which.
     Io(&'static str),
 }
@@ -105,6 +107,7 @@ impl fmt::Display for Error {
                  `{}`",
                 name.escape_ascii()
             ),
+            ErrorKind::Damaged(what) => write!(f, "the index of a kept layer is damaged: {what}"),
             ErrorKind::Io(doing) => write!(f, "cannot {doing}"),
         }
     }

@@ -35,6 +35,12 @@ pub(crate) fn create(parent: impl AsFd, name: &[u8], mode: u32) -> nix::Result<O
     openat(parent, os(name), flags, Mode::from_bits_truncate(mode & 0o777))
 }
 
+/// Makes a file of the process's own that was not there, to be written and read.
+pub(crate) fn create_readable(parent: impl AsFd, name: &[u8]) -> nix::Result<OwnedFd> {
+    let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    openat(parent, os(name), flags, Mode::S_IRUSR | Mode::S_IWUSR)
+}
+
 /// What is there under this name, if anything.
 pub(crate) fn stat(parent: impl AsFd, name: &[u8]) -> nix::Result<Option<FileStat>> {
     match fstatat(parent, os(name), AtFlags::AT_SYMLINK_NOFOLLOW) {

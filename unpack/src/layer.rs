@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-use std::io::Read;
+use std::io::BufRead;
 
 use image_spec::{Algorithm, Digest};
 
 use crate::extract::Extractor;
-use crate::{Codec, Error, Limits, Notes, Root, pipeline};
+use crate::{erofs, pipeline, Codec, Error, Limits, Notes, Root};
 
 /// How a layer's whiteouts (`.wh.` entries, image-spec layer.md) take effect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,11 +83,12 @@ impl<'a> Layer<'a> {
     }
 
     /// Unpacks the layer, blocking until `reader` has ended: it is read to its very end even where
-    /// the archive ends before.
+    /// the archive ends before. Its bytes are taken where they lie, in pieces of any size; 64 KiB are
+    /// a good size for a buffer around a file.
     ///
     /// # Errors
     /// The tree is then incomplete and must be thrown away.
-    pub fn unpack(self, reader: impl Read) -> Result<Unpacked, Error> {
+    pub fn unpack(self, reader: impl BufRead) -> Result<Unpacked, Error> {
         let Layer {
             root,
             whiteouts,
@@ -107,6 +108,34 @@ impl<'a> Layer<'a> {
             entries: done.entries,
             dropped_xattrs: done.dropped_xattrs,
             notes: done.notes,
+        })
+    }
+
+    /// Keeps the layer's archive instead of unpacking it: the root's directory, which must be empty,
+    /// gets the files of [`erofs`](crate::erofs). Blocks as [`unpack`](Layer::unpack) does; the form of
+    /// whiteouts makes no difference.
+    ///
+    /// # Errors
+    /// The directory is then incomplete and must be thrown away.
+    pub fn keep(self, reader: impl BufRead) -> Result<Unpacked, Error> {
+        let Layer {
+            root,
+            codec,
+            algorithm,
+            limits,
+            ..
+        } = self;
+        let outcome = pipeline::run(reader, codec, &limits, algorithm, |input| {
+            erofs::keep(root, &limits, input)
+        })?;
+        let (diff_id, bytes) = (outcome.digest, outcome.bytes);
+        let kept = outcome.value;
+        Ok(Unpacked {
+            diff_id,
+            bytes,
+            entries: kept.entries,
+            dropped_xattrs: kept.dropped_xattrs,
+            notes: kept.notes,
         })
     }
 }

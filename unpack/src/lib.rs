@@ -24,6 +24,7 @@
 
 mod codec;
 mod dirs;
+pub mod erofs;
 mod error;
 mod extract;
 mod files;

@@ -8,7 +8,7 @@
 mod handles;
 mod walk;
 
-pub(crate) use walk::{Gone, Missing};
+pub(crate) use walk::{Gone, MAX_LINK_PARTS, MAX_LINKS, Missing};
 
 use std::collections::{HashMap, HashSet};
 use std::os::fd::{AsFd, OwnedFd};

@@ -11,10 +11,10 @@ use crate::names::WHITEOUT;
 use crate::{Error, files};
 
 /// Links followed on the way to one entry, as many as the kernel follows.
-const MAX_LINKS: u32 = 40;
+pub(crate) const MAX_LINKS: u32 = 40;
 /// Parts of the targets of these links: a path of the kernel's length takes no more than 2,048, and
 /// what one entry costs must stay bounded.
-const MAX_LINK_PARTS: usize = 2048;
+pub(crate) const MAX_LINK_PARTS: usize = 2048;
 
 /// What [`Dirs::walk`] does where a directory is missing or something else is in its place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

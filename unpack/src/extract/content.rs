@@ -3,7 +3,7 @@
 
 use std::fs::File;
 use std::io::{self, BufRead, Read};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 
 use nix::errno::Errno;
 use nix::unistd::{ftruncate, write};
@@ -27,13 +27,23 @@ pub(super) fn write_sparse(
     size: u64,
     pieces: &[Piece],
 ) -> Result<(), Error> {
-    for piece in pieces {
-        copy(archive, piece.length, |bytes, at| {
-            write_all_at(file, bytes, piece.offset + at)
-        })?;
-    }
+    write_pieces(archive, file, 0, pieces)?;
     let length = i64::try_from(size).map_err(|_| Error::refused("its size is out of range"))?;
     ftruncate(file, length).map_err(|e| Error::io("set the size", e))
+}
+
+/// The same into a part of a file, which begins at `start`.
+pub(crate) fn write_pieces(
+    archive: &mut Entries<impl BufRead>,
+    file: impl AsFd,
+    start: u64,
+    pieces: &[Piece],
+) -> Result<(), Error> {
+    pieces.iter().try_for_each(|piece| {
+        copy(archive, piece.length, |bytes, at| {
+            write_all_at(&file, bytes, start + piece.offset + at)
+        })
+    })
 }
 
 /// Hands `length` bytes of the entry on, with the place of each part among them.
@@ -70,10 +80,10 @@ fn write_all(file: &OwnedFd, mut bytes: &[u8]) -> nix::Result<()> {
     Ok(())
 }
 
-fn write_all_at(file: &OwnedFd, mut bytes: &[u8], mut at: u64) -> nix::Result<()> {
+fn write_all_at(file: impl AsFd, mut bytes: &[u8], mut at: u64) -> nix::Result<()> {
     while !bytes.is_empty() {
         let offset = i64::try_from(at).map_err(|_| Errno::EFBIG)?;
-        match nix::sys::uio::pwrite(file, bytes, offset) {
+        match nix::sys::uio::pwrite(&file, bytes, offset) {
             Ok(0) => return Err(Errno::EIO),
             Ok(length) => {
                 bytes = bytes.get(length..).unwrap_or_default();

@@ -6,6 +6,8 @@ mod finish;
 mod links;
 mod whiteouts;
 
+pub(crate) use content::write_pieces;
+
 use std::collections::HashMap;
 use std::io::BufRead;
 use std::os::fd::{AsFd, OwnedFd};
