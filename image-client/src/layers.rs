@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use distribution::Source;
 use image_spec::Digest;
-use meta_store::{Claim, LayerRecord, NewLayer, Store};
+use meta_store::{Claim, Form, LayerRecord, NewLayer, Store};
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::task::JoinSet;
 use unpack::Root;
@@ -257,14 +257,14 @@ enum Found {
 }
 
 fn find_or_claim(store: &Store, diff_id: &Digest) -> Result<Found, Fault> {
-    if let Some(record) = store.layer(diff_id)? {
+    if let Some(record) = store.layer(diff_id, Form::Tree)? {
         return Ok(Found::Record(Box::new(record)));
     }
     let Some(claim) = store.try_claim(diff_id)? else {
         return Ok(Found::Busy);
     };
     // Whoever had the claim before may have brought the layer.
-    Ok(match store.layer(diff_id)? {
+    Ok(match store.layer(diff_id, Form::Tree)? {
         Some(record) => Found::Record(Box::new(record)),
         None => Found::Claim(claim),
     })
@@ -296,6 +296,7 @@ fn unpack(store: &Store, layer: &Layer, mut reader: BlobReader) -> Result<(Layer
         stage,
         NewLayer {
             diff_id: layer.diff_id,
+            form: Form::Tree,
             blob_digest: layer.descriptor.digest,
             bytes,
             entries: unpacked.entries,

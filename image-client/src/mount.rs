@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use image_spec::{Digest, ImageConfig};
-use meta_store::{LayerRecord, Store};
+use meta_store::{Form, LayerRecord, Store};
 use snapshot::Snapshotter;
 use snapshot::bundle::{self, Made, Options};
 
@@ -60,7 +60,13 @@ impl Bundle {
             above.make(parent)?;
         }
         // First of all the record: of two pulls into one bundle only one gets it, and the other touches nothing.
-        let mount = store.begin_mount(recipe.bundle, snapshotter.name(), &diff_ids, recipe.image)?;
+        let mount = store.begin_mount(
+            recipe.bundle,
+            snapshotter.name(),
+            Form::Tree,
+            &diff_ids,
+            recipe.image,
+        )?;
         let path = recipe.bundle.to_path_buf();
         let mut this = Self {
             store,

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use meta_store::{ImageRecord, Store};
+use meta_store::{Form, ImageRecord, Store};
 use snapshot::Snapshotter;
 
 use crate::blocking::blocking;
@@ -201,7 +201,7 @@ async fn needed(store: &Arc<Store>, plan: &Plan) -> Result<u64, Fault> {
     blocking(move || {
         let mut missing = Vec::new();
         for layer in &layers {
-            if store.layer(&layer.diff_id)?.is_none() {
+            if store.layer(&layer.diff_id, Form::Tree)?.is_none() {
                 missing.push(layer);
             }
         }

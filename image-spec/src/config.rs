@@ -246,6 +246,14 @@ impl RootFs {
         }
     }
 
+    /// The identity of the layers stacked in this order: the diff id of a single one, else the
+    /// SHA-256 of the chain id of those below, a space and the diff id on top (OCI config.md, "Layer
+    /// ChainID"). None where there is no layer.
+    pub fn chain_id(&self) -> Option<Digest> {
+        let on_top = |below: Digest, diff_id: Digest| Digest::sha256(format!("{below} {diff_id}").as_bytes());
+        self.diff_ids.iter().copied().reduce(on_top)
+    }
+
     /// Docker leaves out the list of an image without layers.
     fn read(value: Value, path: &Path<'_>) -> Result<Self, Error> {
         let mut fields = Fields::open(value, path, &["type", "diff_ids"])?;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Configs as builders write them.
 
-use image_spec::{Digest, ImageConfig, Platform};
+use image_spec::{Digest, ImageConfig, Platform, RootFs};
 
 const D: &str = "sha256:5b0bcabd1ed22e9fb1310cf6c2dec7cdef19f0ad69efa1f392e94a4333501270";
 
@@ -81,4 +81,20 @@ fn a_new_config_can_be_read_back() {
     let config = ImageConfig::new(&platform, vec![Digest::sha256(b"a")]);
     assert_eq!(config.platform(), platform);
     assert_eq!(ImageConfig::parse(&config.to_vec()).unwrap(), config);
+}
+
+#[test]
+fn chain_id_is_that_of_the_specification() {
+    let layer = |text: &str| Digest::sha256(text.as_bytes());
+    let [a, b, c] = ["a", "b", "c"].map(layer);
+    let chain = |ids: &[Digest]| RootFs::new(ids.to_vec()).chain_id();
+    assert_eq!(chain(&[]), None);
+    assert_eq!(chain(&[a]), Some(a));
+    let two = layer(&format!("{a} {b}"));
+    assert_eq!(chain(&[a, b]), Some(two));
+    assert_eq!(chain(&[a, b, c]), Some(layer(&format!("{two} {c}"))));
+    assert_ne!(chain(&[b, a]), chain(&[a, b]));
+    // As `sha256sum` gives it.
+    let want = "sha256:51c0c8ace48498d6f5fee6b0592cc06f2da0f3cbe09c5a34a97dce85c3889676";
+    assert_eq!(chain(&[a, b]).unwrap().to_string(), want);
 }

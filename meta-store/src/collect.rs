@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Removal of layers that nothing needs.
 //!
-//! A layer is needed while an image or a mount names it. One that an image has let go is removed at
-//! once if no lease is held, otherwise at a later opening. One that no image has named yet is what
-//! an interrupted pull has saved: it is kept for a day, so that the next attempt continues there.
+//! A layer is needed while an image names it, in whichever forms it is there, or a mount names it in
+//! its form. One that an image has let go is removed at once if no lease is held, otherwise at a later
+//! opening. One that no image has named yet is what an interrupted pull has saved: it is kept for a
+//! day, so that the next attempt continues there. With a layer go the merged images made of it.
 
 use std::collections::HashSet;
 use std::ffi::{CString, OsStr};
@@ -13,20 +14,23 @@ use image_spec::Digest;
 use nix::errno::Errno;
 use nix::fcntl::renameat;
 use nix::unistd::{UnlinkatFlags, unlinkat};
-use rusqlite::Connection;
+use rusqlite::{Connection, Params, Row};
 
-use crate::dirs::{c_name, file_name};
+use crate::dirs::{c_name, fresh_name, layer_name};
 use crate::error::Error;
 use crate::image::Removed;
+use crate::layer::digest;
+use crate::mount::random_name;
 use crate::store::{Alone, now};
-use crate::{Store, remove};
+use crate::{Form, Store, remove};
 
 /// Seconds that a layer no image has named yet is kept: longer than retries of a pull go on, short
 /// enough for tmpfs.
 const KEEP: i64 = 24 * 60 * 60;
 const UNNEEDED: &str = "(unwanted = 1 OR created < ?1)
     AND NOT EXISTS (SELECT 1 FROM image_layers WHERE image_layers.diff_id = layers.diff_id)
-    AND NOT EXISTS (SELECT 1 FROM mount_layers WHERE mount_layers.diff_id = layers.diff_id)";
+    AND NOT EXISTS (SELECT 1 FROM mount_layers JOIN mounts ON mounts.id = mount_layers.mount
+                    WHERE mount_layers.diff_id = layers.diff_id AND mounts.form = layers.form)";
 const COLLECT: &str = "cannot remove layers";
 
 /// The image lets its layers go.
@@ -59,36 +63,48 @@ impl Store {
     }
 
     fn collect_alone(&self, alone: Alone) -> Result<Removed, Error> {
-        let sql = format!("DELETE FROM layers WHERE {UNNEEDED} RETURNING diff_id, bytes");
-        let gone: Vec<(String, i64)> = self.write(|tx| {
-            let mut statement = tx.prepare(&sql).map_err(self.sql(COLLECT))?;
-            let rows = statement.query_map([now() - KEEP], |row| Ok((row.get(0)?, row.get(1)?)));
-            rows.and_then(Iterator::collect).map_err(self.sql(COLLECT))
+        let merged = format!(
+            "SELECT name FROM merged WHERE id IN (SELECT merged FROM merged_layers
+             WHERE layer IN (SELECT id FROM layers WHERE {UNNEEDED}))"
+        );
+        let layers = format!("DELETE FROM layers WHERE {UNNEEDED} RETURNING diff_id, form, bytes");
+        let kept_since = now() - KEEP;
+        let (merged, layers) = self.write(|tx| {
+            let name = |row: &Row<'_>| Ok(random_name(row, 0).ok().map(|name| c_name(&name)));
+            // Before their records go with those of the layers.
+            let merged = self.rows(tx, &merged, [kept_since], name)?;
+            let read = |row: &Row<'_>| Ok((layer(row, 0).map(folder), row.get::<_, i64>(2)?));
+            Ok((merged, self.rows(tx, &layers, [kept_since], read)?))
         })?;
         let mut removed = Removed::default();
-        let mut names = Vec::new();
-        for (diff_id, bytes) in gone {
+        let mut gone: Vec<Gone> = merged.into_iter().flatten().map(Gone::Merged).collect();
+        for (name, bytes) in layers {
             removed.layers += 1;
             removed.bytes = removed.bytes.saturating_add(u64::try_from(bytes).unwrap_or(0));
-            names.extend(
-                diff_id
-                    .parse()
-                    .map(|diff_id: Digest| c_name(&file_name(&diff_id))),
-            );
+            gone.extend(name.map(Gone::Layer));
         }
-        self.discard(names, alone)?;
+        self.discard(gone, alone)?;
         Ok(removed)
     }
 
     /// At opening: what records and folders do not agree on, if no lease is held.
     pub(crate) fn sweep(&self) -> Result<(), Error> {
         let Some(alone) = self.alone()? else { return Ok(()) };
-        let known = self.write(|tx| self.forget_unsound(tx))?;
+        let known = self.write(|tx| {
+            let mut known = self.forget_unsound(tx)?;
+            // After the layers: what was made of those that went has gone with them.
+            let merged = self.forget_unsound_merged(tx)?;
+            known.extend(merged.iter().map(|name| c_name(name)));
+            Ok(known)
+        })?;
         if self.sweep_mounts()? {
             let list = |errno| Error::io("cannot list the layers", &self.dirs.path, errno);
-            let mut names = remove::names(&self.dirs.layers).map_err(list)?;
-            names.retain(|name| !known.contains(name));
-            self.discard(names, alone)?;
+            let layers = remove::names(&self.dirs.layers).map_err(list)?;
+            let merged = remove::names(&self.dirs.merged).map_err(list)?;
+            let unknown = |name: &CString| !known.contains(name);
+            let layers = layers.into_iter().filter(unknown).map(Gone::Layer);
+            let merged = merged.into_iter().filter(unknown).map(Gone::Merged);
+            self.discard(layers.chain(merged).collect(), alone)?;
         } else {
             drop(alone);
         }
@@ -97,19 +113,19 @@ impl Store {
 
     /// Removes records that cannot be believed; answers the folder names of the others.
     fn forget_unsound(&self, db: &Connection) -> Result<HashSet<CString>, Error> {
-        let mut statement = db
-            .prepare("SELECT id, diff_id, boot FROM layers")
-            .map_err(self.sql(COLLECT))?;
-        let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)));
-        let rows: Vec<(i64, String, Option<String>)> =
-            rows.and_then(Iterator::collect).map_err(self.sql(COLLECT))?;
+        let sql = "SELECT id, diff_id, form, boot FROM layers";
+        let read = |row: &Row<'_>| {
+            let boot: Option<String> = row.get(3)?;
+            let layer = layer(row, 1).filter(|(id, form)| self.is_sound(id, *form, boot.as_deref()));
+            Ok((row.get::<_, i64>(0)?, layer.map(folder)))
+        };
         let mut known = HashSet::new();
-        for (id, diff_id, boot) in rows {
-            match diff_id.parse::<Digest>() {
-                Ok(diff_id) if self.is_sound(&diff_id, boot.as_deref()) => {
-                    known.insert(c_name(&file_name(&diff_id)));
+        for (id, name) in self.rows(db, sql, [], read)? {
+            match name {
+                Some(name) => {
+                    known.insert(name);
                 }
-                _ => {
+                None => {
                     db.execute("DELETE FROM layers WHERE id = ?1", [id])
                         .map_err(self.sql(COLLECT))?;
                 }
@@ -139,32 +155,60 @@ impl Store {
         Ok(clear)
     }
 
-    /// Takes folders out of `layers` while nobody else is there, and deletes them when others may
+    /// Takes folders out of their place while nobody else is there, and deletes them when others may
     /// be there again.
-    fn discard(&self, names: Vec<CString>, alone: Alone) -> Result<(), Error> {
-        if names.is_empty() {
+    fn discard(&self, gone: Vec<Gone>, alone: Alone) -> Result<(), Error> {
+        if gone.is_empty() {
             return Ok(());
         }
         // On a full disk there may be no room for a stage; then they are deleted where they are.
         let trash = self.stage();
-        for name in names {
+        for gone in gone {
+            let (folder, dir, name) = match &gone {
+                Gone::Layer(name) => ("layers", &self.dirs.layers, name),
+                Gone::Merged(name) => ("merged", &self.dirs.merged, name),
+            };
             let done = match &trash {
-                Ok(trash) => match renameat(&self.dirs.layers, name.as_c_str(), trash.dir(), name.as_c_str())
-                {
+                Ok(trash) => match renameat(dir, name.as_c_str(), trash.dir(), fresh_name().as_str()) {
                     Err(Errno::ENOENT) => Ok(()),
                     done => done.map_err(Into::into),
                 },
-                Err(_) => remove::remove_tree(&self.dirs.layers, &name),
+                Err(_) => remove::remove_tree(dir, name),
             };
             let path = || {
-                self.dirs
-                    .path
-                    .join("layers")
-                    .join(OsStr::from_bytes(name.to_bytes()))
+                let name = OsStr::from_bytes(name.to_bytes());
+                self.dirs.path.join(folder).join(name)
             };
             done.map_err(|source| Error::io(COLLECT, &path(), source))?;
         }
         drop(alone);
         Ok(())
     }
+
+    fn rows<T>(
+        &self,
+        db: &Connection,
+        sql: &str,
+        params: impl Params,
+        read: impl FnMut(&Row<'_>) -> rusqlite::Result<T>,
+    ) -> Result<Vec<T>, Error> {
+        let mut statement = db.prepare(sql).map_err(self.sql(COLLECT))?;
+        let rows = statement.query_map(params, read);
+        rows.and_then(Iterator::collect).map_err(self.sql(COLLECT))
+    }
+}
+
+/// A folder without a record, by its name.
+enum Gone {
+    Layer(CString),
+    Merged(CString),
+}
+
+/// The layer that two columns name, unless they hold what this crate does not write.
+fn layer(row: &Row<'_>, column: usize) -> Option<(Digest, Form)> {
+    Some((digest(row, column).ok()?, Form::read(row, column + 1).ok()?))
+}
+
+fn folder((diff_id, form): (Digest, Form)) -> CString {
+    c_name(&layer_name(&diff_id, form))
 }

@@ -16,6 +16,7 @@ use nix::fcntl::{AtFlags, OFlag, open, openat};
 use nix::sys::stat::{FileStat, Mode, SFlag, fchmod, fstat, fstatat, mkdirat};
 use nix::unistd::geteuid;
 
+use crate::Form;
 use crate::error::{Error, ErrorKind};
 use crate::remove::names;
 
@@ -31,6 +32,7 @@ pub(crate) struct Dirs {
     pub(crate) path: PathBuf,
     pub(crate) root: OwnedFd,
     pub(crate) layers: OwnedFd,
+    pub(crate) merged: OwnedFd,
     pub(crate) staging: OwnedFd,
     pub(crate) mounts: OwnedFd,
     pub(crate) claims: OwnedFd,
@@ -60,6 +62,7 @@ impl Dirs {
         };
         Ok(Dirs {
             layers: folder(c"layers")?,
+            merged: folder(c"merged")?,
             staging: folder(c"staging")?,
             mounts: folder(c"mounts")?,
             claims: folder(c"claims")?,
@@ -72,24 +75,50 @@ impl Dirs {
         self.path.join(CATALOGUE)
     }
 
-    pub(crate) fn tree(&self, diff_id: &Digest) -> PathBuf {
-        self.path.join("layers").join(file_name(diff_id)).join("tree")
+    pub(crate) fn tree(&self, diff_id: &Digest, form: Form) -> PathBuf {
+        self.path
+            .join("layers")
+            .join(layer_name(diff_id, form))
+            .join("tree")
+    }
+
+    /// The file of a merged image.
+    pub(crate) fn image(&self, name: &str) -> PathBuf {
+        self.path.join("merged").join(name).join("image")
     }
 
     pub(crate) fn state(&self, id: &str) -> PathBuf {
         self.path.join("mounts").join(id)
     }
 
-    /// Whether the layer's tree is there: a directory, reached through directories only.
-    pub(crate) fn has_tree(&self, diff_id: &Digest) -> bool {
+    /// Whether the layer's tree is there: a directory, reached through directories only, with the
+    /// files that the form cannot do without.
+    pub(crate) fn has_tree(&self, diff_id: &Digest, form: Form) -> bool {
+        self.open_tree(diff_id, form)
+            .is_ok_and(|tree| form.files().iter().all(|file| is_file(&tree, file)))
+    }
+
+    /// A handle to the layer's tree, to look below it only.
+    pub(crate) fn open_tree(&self, diff_id: &Digest, form: Form) -> nix::Result<OwnedFd> {
+        let layer = self.open_layer(diff_id, form)?;
+        openat(&layer, c"tree", OFlag::O_PATH | DIRECTORY, Mode::empty())
+    }
+
+    /// A handle to the directory that holds the layer's tree.
+    pub(crate) fn open_layer(&self, diff_id: &Digest, form: Form) -> nix::Result<OwnedFd> {
+        let name = layer_name(diff_id, form);
         openat(
             &self.layers,
-            file_name(diff_id).as_str(),
+            name.as_str(),
             OFlag::O_PATH | DIRECTORY,
             Mode::empty(),
         )
-        .and_then(|dir| fstatat(&dir, c"tree", AtFlags::AT_SYMLINK_NOFOLLOW))
-        .is_ok_and(|stat| is(&stat, SFlag::S_IFDIR))
+    }
+
+    /// Whether the merged image is there: a file, reached through directories only.
+    pub(crate) fn has_image(&self, name: &str) -> bool {
+        openat(&self.merged, name, OFlag::O_PATH | DIRECTORY, Mode::empty())
+            .is_ok_and(|dir| is_file(&dir, c"image"))
     }
 }
 
@@ -133,6 +162,15 @@ fn close_to_others(root: &OwnedFd, path: &Path) -> Result<(), Error> {
 /// A digest as the name of one path component.
 pub(crate) fn file_name(digest: &Digest) -> String {
     format!("{}-{}", digest.algorithm().as_str(), digest.hex())
+}
+
+/// The name of a layer's directory.
+pub(crate) fn layer_name(diff_id: &Digest, form: Form) -> String {
+    file_name(diff_id) + form.suffix()
+}
+
+pub(crate) fn is_file(dir: impl AsFd, name: &CStr) -> bool {
+    fstatat(dir, name, AtFlags::AT_SYMLINK_NOFOLLOW).is_ok_and(|stat| is(&stat, SFlag::S_IFREG))
 }
 
 /// A name that nobody has used: 32 hexadecimal digits.

@@ -2,11 +2,11 @@
 //! Images: what a name stood for when it was pulled, with the very bytes.
 
 use image_spec::{Digest, ImageConfig, MAX_CONFIG, MAX_MANIFEST};
-use rusqlite::{Connection, OptionalExtension, Params, Row, named_params};
+use rusqlite::{Connection, Params, Row, named_params};
 
 use crate::error::{Error, ErrorKind};
 use crate::layer::{bounded, count, digest};
-use crate::{Store, collect};
+use crate::{Form, Store, collect};
 
 /// Bytes of an image's name: a reference has at most 1 KiB, a file path 4 KiB.
 const MAX_NAME: usize = 8 << 10;
@@ -48,7 +48,7 @@ pub struct ImageRecord {
 pub struct Removed {
     /// Whether there was an image of that name.
     pub found: bool,
-    /// Layers removed now.
+    /// Layers removed now; one that was there in two forms counts twice.
     pub layers: u64,
     /// Bytes of their tars.
     pub bytes: u64,
@@ -61,7 +61,7 @@ impl Store {
     ///
     /// # Errors
     /// `Invalid` unless each document has its digest and bounds, and the config is one; `Missing`
-    /// when one of the layers that the config names is not in the store.
+    /// when one of the layers that the config names is in the store in no form.
     pub fn put_image(&self, image: &ImageRecord) -> Result<(), Error> {
         if image.name.is_empty() || image.name.len() > MAX_NAME || image.platform.len() > MAX_PLATFORM {
             return Err(Error::new(
@@ -79,7 +79,7 @@ impl Store {
         let _lease = self.lease()?;
         self.write(|tx| {
             for diff_id in &config.rootfs.diff_ids {
-                self.require_layer(tx, diff_id)?;
+                self.require_layer(tx, diff_id, None)?;
             }
             collect::release(self, tx, &image.name)?;
             self.upsert(tx, image)?;
@@ -122,7 +122,7 @@ impl Store {
         })
     }
 
-    /// Removes the record, and the layers that no image and no mount needs any more, unless
+    /// Removes the record, and the layers, in all their forms, that no image and no mount needs any more, unless
     /// somebody holds a lease.
     pub fn remove_image(&self, name: &str) -> Result<Removed, Error> {
         let found = self.write(|tx| {
@@ -178,24 +178,30 @@ impl Store {
         }
     }
 
-    /// Inside a transaction: the layer's record is there and so is its tree.
-    pub(crate) fn require_layer(&self, db: &Connection, diff_id: &Digest) -> Result<(), Error> {
-        let boot: Option<Option<String>> = db
-            .query_row(
-                "SELECT boot FROM layers WHERE diff_id = ?1",
-                [diff_id.to_string()],
-                |row| row.get(0),
-            )
-            .optional()
+    /// Inside a transaction: the layer's record is there and so is its tree, in this form or in any.
+    pub(crate) fn require_layer(
+        &self,
+        db: &Connection,
+        diff_id: &Digest,
+        form: Option<Form>,
+    ) -> Result<(), Error> {
+        let sql = "SELECT form, boot FROM layers WHERE diff_id = ?1";
+        let mut statement = db.prepare(sql).map_err(self.sql(READ))?;
+        let read = |row: &Row<'_>| Ok((Form::read(row, 0)?, row.get::<_, Option<String>>(1)?));
+        let rows = statement
+            .query_map([diff_id.to_string()], read)
             .map_err(self.sql(READ))?;
-        match boot {
-            Some(boot) if self.is_sound(diff_id, boot.as_deref()) => Ok(()),
-            _ => Err(Error::new(
-                ErrorKind::Missing,
-                "a layer is not in the store",
-                diff_id,
-            )),
+        for row in rows {
+            let (own, boot) = row.map_err(self.sql(READ))?;
+            if form.is_none_or(|form| form == own) && self.is_sound(diff_id, own, boot.as_deref()) {
+                return Ok(());
+            }
         }
+        Err(Error::new(
+            ErrorKind::Missing,
+            "a layer is not in the store",
+            diff_id,
+        ))
     }
 }
 

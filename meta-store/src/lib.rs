@@ -8,9 +8,11 @@
 //!
 //! ```text
 //! WORK_DIR/               0700
-//!   catalogue.db          images, layers, mounts
+//!   catalogue.db          images, layers, merged images, mounts
 //!   catalogue.lock        held while the catalogue is opened
-//!   layers/ALG-HEX/tree   one tree per diff id
+//!   layers/ALG-HEX/tree   one unpacked tree per diff id
+//!   layers/ALG-HEX.erofs/tree  one archive per diff id, kept with its index
+//!   merged/RANDOM/image   one EROFS image over the archives of several layers
 //!   staging/RANDOM/       one writer's content, with the `lock` that says it lives
 //!   mounts/RANDOM/        one bundle's upper and work directories
 //!   claims/ALG-HEX        held by the one who fetches a layer
@@ -26,19 +28,20 @@
 //!
 //! ```
 //! use image_spec::Digest;
-//! use meta_store::{NewLayer, Store};
+//! use meta_store::{Form, NewLayer, Store};
 //!
 //! let work_dir = tempfile::tempdir()?;
 //! let store = Store::open(work_dir.path())?;
 //! let _lease = store.lease()?;
 //! let diff_id = Digest::sha256(b"the layer's tar");
-//! if store.layer(&diff_id)?.is_none() {
+//! if store.layer(&diff_id, Form::Tree)?.is_none() {
 //!     let stage = store.stage()?;
 //!     std::fs::create_dir(stage.path().join("tree"))?;
-//!     let (tree, notes) = ("tree".into(), Vec::new());
-//!     store.publish(stage, NewLayer { diff_id, blob_digest: diff_id, bytes: 15, entries: 1, notes, tree })?;
+//!     let (form, tree, notes) = (Form::Tree, "tree".into(), Vec::new());
+//!     let layer = NewLayer { diff_id, form, blob_digest: diff_id, bytes: 15, entries: 1, notes, tree };
+//!     store.publish(stage, layer)?;
 //! }
-//! assert!(store.layer(&diff_id)?.is_some_and(|layer| layer.tree.is_dir()));
+//! assert!(store.layer(&diff_id, Form::Tree)?.is_some_and(|layer| layer.tree.is_dir()));
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
@@ -46,20 +49,29 @@ mod catalogue;
 mod claim;
 mod collect;
 mod dirs;
+mod disk;
 mod error;
+mod flush;
+mod form;
 mod image;
 mod layer;
 mod lock;
+mod measure;
+mod merged;
 mod mount;
+mod place;
 mod remove;
 mod schema;
 mod stage;
 mod store;
 
 pub use claim::Claim;
+pub use disk::DiskUse;
 pub use error::{Error, ErrorKind};
+pub use form::Form;
 pub use image::{ImageRecord, Removed};
 pub use layer::{LayerRecord, NewLayer};
+pub use merged::{Device, MergedRecord, NewMerged};
 pub use mount::MountRecord;
 pub use stage::Stage;
 pub use store::{Lease, Store};

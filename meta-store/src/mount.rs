@@ -14,13 +14,13 @@ use crate::dirs::{c_name, fresh_dir};
 use crate::error::{Error, ErrorKind};
 use crate::layer::{count, digest};
 use crate::store::now;
-use crate::{Store, remove};
+use crate::{Form, Store, remove};
 
-/// Bytes of a mount's id: two 64-bit numbers in hexadecimal.
-const ID: usize = 32;
+/// Bytes of a random name: two 64-bit numbers in hexadecimal.
+const NAME: usize = 32;
 const READ: &str = "cannot read a mount's record";
 const WRITE: &str = "cannot record a mount";
-const SELECT: &str = "SELECT id, bundle, snapshotter, image, created FROM mounts";
+const SELECT: &str = "SELECT id, bundle, snapshotter, image, created, form FROM mounts";
 
 /// A bundle's use of layers, from [`Store::begin_mount`] to [`Store::end_mount`].
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,6 +33,8 @@ pub struct MountRecord {
     pub snapshotter: String,
     /// The image's name.
     pub image: String,
+    /// The form in which it uses its layers.
+    pub form: Form,
     /// The layers' diff ids, bottom first.
     pub layers: Vec<Digest>,
     /// A directory of mode 0700 for what the snapshotter keeps: upper, work.
@@ -43,16 +45,17 @@ pub struct MountRecord {
 
 impl Store {
     /// Records that a bundle is about to be mounted, and makes its state directory. From here on
-    /// its layers stay.
+    /// its layers stay in this form.
     ///
     /// # Errors
     /// `Exists` when the bundle has a mount, also one that failed halfway:
-    /// [`end_mount`](Store::end_mount) comes first. `Missing` when a layer is not in the store;
+    /// [`end_mount`](Store::end_mount) comes first. `Missing` when a layer is not in the store in this form;
     /// `Invalid` for more than 500 layers.
     pub fn begin_mount(
         &self,
         bundle: &Path,
         snapshotter: &str,
+        form: Form,
         layers: &[Digest],
         image: &str,
     ) -> Result<MountRecord, Error> {
@@ -75,7 +78,7 @@ impl Store {
                 ));
             }
             for diff_id in layers {
-                self.require_layer(tx, diff_id)?;
+                self.require_layer(tx, diff_id, Some(form))?;
             }
             let id = fresh_dir(&self.dirs.mounts)
                 .map_err(|errno| Error::io(WRITE, &self.dirs.state(""), errno))?;
@@ -86,6 +89,7 @@ impl Store {
                 bundle: bundle.clone(),
                 snapshotter: snapshotter.to_owned(),
                 image: image.to_owned(),
+                form,
                 layers: layers.to_vec(),
                 created: u64::try_from(now()).unwrap_or(0),
             };
@@ -150,7 +154,8 @@ impl Store {
     }
 
     fn insert_mount(&self, db: &Connection, mount: &MountRecord) -> Result<(), Error> {
-        let sql = "INSERT INTO mounts (id, bundle, snapshotter, image, created) VALUES (?1, ?2, ?3, ?4, ?5)";
+        let sql = "INSERT INTO mounts (id, bundle, snapshotter, image, created, form)
+                   VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
         let bundle = mount.bundle.as_os_str().as_bytes();
         let values = (
             &mount.id,
@@ -158,6 +163,7 @@ impl Store {
             &mount.snapshotter,
             &mount.image,
             crate::layer::bounded(mount.created),
+            mount.form.as_str(),
         );
         db.execute(sql, values).map_err(self.sql(WRITE))?;
         let sql = "INSERT INTO mount_layers (mount, position, diff_id) VALUES (?1, ?2, ?3)";
@@ -169,15 +175,7 @@ impl Store {
     }
 
     fn mount(&self, row: &Row<'_>) -> rusqlite::Result<MountRecord> {
-        let id: String = row.get(0)?;
-        // The id becomes a path: what the catalogue says is checked like any text from outside.
-        if id.len() != ID || !id.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-            return Err(rusqlite::Error::InvalidColumnType(
-                0,
-                id,
-                rusqlite::types::Type::Text,
-            ));
-        }
+        let id = random_name(row, 0)?;
         Ok(MountRecord {
             state: self.dirs.state(&id),
             id,
@@ -186,6 +184,7 @@ impl Store {
             image: row.get(3)?,
             layers: Vec::new(),
             created: count(row, 4)?,
+            form: Form::read(row, 5)?,
         })
     }
 
@@ -198,6 +197,20 @@ impl Store {
         mount.layers = rows.collect::<Result<_, _>>().map_err(self.sql(READ))?;
         Ok(mount)
     }
+}
+
+/// A name that [`fresh_dir`] or [`fresh_name`](crate::dirs::fresh_name) gave. It becomes a path: what
+/// the catalogue says is checked like any text from outside.
+pub(crate) fn random_name(row: &Row<'_>, column: usize) -> rusqlite::Result<String> {
+    let name: String = row.get(column)?;
+    if name.len() == NAME && name.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return Ok(name);
+    }
+    Err(rusqlite::Error::InvalidColumnType(
+        column,
+        name,
+        rusqlite::types::Type::Text,
+    ))
 }
 
 /// One text per bundle, the same before the directory is made, while it is there and after it is

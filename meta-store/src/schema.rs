@@ -4,7 +4,7 @@
 use rusqlite::{Connection, TransactionBehavior};
 
 /// Step `n` leads from schema `n` to schema `n + 1`. A released step never changes.
-const STEPS: &[&str] = &[include_str!("schema/v1.sql")];
+const STEPS: &[&str] = &[include_str!("schema/v1.sql"), include_str!("schema/v2.sql")];
 
 /// Marks a database as ours: "imgc" in ASCII.
 const APPLICATION_ID: i64 = 0x696d_6763;

@@ -6,8 +6,8 @@ mod common;
 use std::fs;
 use std::path::Path;
 
-use common::{chain, id, image, publish, tamper};
-use meta_store::{Error, ErrorKind, Store};
+use common::{chain, id, image, keep, publish, tamper};
+use meta_store::{Error, ErrorKind, Form, Store};
 use rusqlite::Connection;
 use tempfile::tempdir;
 
@@ -54,16 +54,31 @@ fn catalogue_of_schema_1_is_opened_and_read() {
         (image.size, image.created, image.last_used),
         (4096, 1790000002, 1790000003)
     );
-    let layer = store.layer(&id("lower")).unwrap().unwrap();
+    let layer = store.layer(&id("lower"), Form::Tree).unwrap().unwrap();
     assert_eq!(
         (layer.bytes, layer.entries, layer.notes.as_slice()),
         (10240, 3, &[1][..])
     );
     let mount = store.mount_of(Path::new("/run/bundle")).unwrap().unwrap();
     assert_eq!(mount.layers, [id("lower"), id("upper")]);
+    assert_eq!((layer.form, mount.form), (Form::Tree, Form::Tree));
+    assert_eq!(store.layer(&id("lower"), Form::Erofs).unwrap(), None);
+    keep(&store, "lower");
+    assert!(
+        store.layer(&id("lower"), Form::Tree).unwrap().is_some(),
+        "both forms are there"
+    );
+    let used = store.disk_use().unwrap();
+    assert_eq!(used.images[&image.name], used.total);
     assert!(store.remove_image(&image.name).unwrap().found);
     store.end_mount(Path::new("/run/bundle")).unwrap();
-    assert_eq!(store.layer(&id("lower")).unwrap(), None);
+    for form in [Form::Tree, Form::Erofs] {
+        assert_eq!(store.layer(&id("lower"), form).unwrap(), None);
+    }
+    let version = Connection::open(work_dir.join("catalogue.db"))
+        .unwrap()
+        .pragma_query_value(None, "user_version", |row| row.get::<_, i64>(0));
+    assert_eq!(version.unwrap(), 2);
 }
 
 #[test]

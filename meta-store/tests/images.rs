@@ -8,7 +8,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 
 use common::{chain, id, image, list, publish, tamper};
 use image_spec::Digest;
-use meta_store::{ErrorKind, ImageRecord, Removed, Store};
+use meta_store::{ErrorKind, Form, ImageRecord, Removed, Store};
 use tempfile::tempdir;
 
 #[test]
@@ -189,8 +189,8 @@ fn removal_takes_the_layers_that_no_other_image_needs() {
             deferred: false
         }
     );
-    assert_eq!(store.layer(&id("own")).unwrap(), None);
-    assert!(store.layer(&id("shared")).unwrap().is_some());
+    assert_eq!(store.layer(&id("own"), Form::Tree).unwrap(), None);
+    assert!(store.layer(&id("shared"), Form::Tree).unwrap().is_some());
     assert_eq!(store.remove_image("one").unwrap(), Removed::default());
     assert_eq!(store.remove_image("two").unwrap().layers, 1);
     assert_eq!(
@@ -216,15 +216,15 @@ fn removal_waits_for_leases() {
             ..Removed::default()
         }
     );
-    assert!(store.layer(&id("a")).unwrap().is_some());
+    assert!(store.layer(&id("a"), Form::Tree).unwrap().is_some());
     drop(Store::open(dir.path()).unwrap());
     assert!(
-        store.layer(&id("a")).unwrap().is_some(),
+        store.layer(&id("a"), Form::Tree).unwrap().is_some(),
         "an opening does not remove it under the lease either"
     );
     drop(lease);
     drop(Store::open(dir.path()).unwrap());
-    assert_eq!(store.layer(&id("a")).unwrap(), None);
+    assert_eq!(store.layer(&id("a"), Form::Tree).unwrap(), None);
     assert_eq!(list(dir.path(), "layers"), [""; 0]);
 }
 
@@ -237,8 +237,8 @@ fn name_that_moves_lets_its_old_layers_go() {
     store.put_image(&image("x", &["old"])).unwrap();
     store.put_image(&image("x", &["new"])).unwrap();
     drop(Store::open(dir.path()).unwrap());
-    assert_eq!(store.layer(&id("old")).unwrap(), None);
-    assert!(store.layer(&id("new")).unwrap().is_some());
+    assert_eq!(store.layer(&id("old"), Form::Tree).unwrap(), None);
+    assert!(store.layer(&id("new"), Form::Tree).unwrap().is_some());
 }
 
 #[test]
@@ -251,7 +251,7 @@ fn mount_keeps_its_layers_until_it_ends() {
     store.put_image(&image("x", &["a", "b"])).unwrap();
     let bundle = dir.path().join("bundle");
     let mount = store
-        .begin_mount(&bundle, "overlay", &[id("a"), id("b"), id("a")], "x")
+        .begin_mount(&bundle, "overlay", Form::Tree, &[id("a"), id("b"), id("a")], "x")
         .unwrap();
     assert_eq!(mount.layers, [id("a"), id("b"), id("a")]);
     assert_eq!(
@@ -267,7 +267,7 @@ fn mount_keeps_its_layers_until_it_ends() {
             ..Removed::default()
         }
     );
-    assert!(store.layer(&id("a")).unwrap().is_some());
+    assert!(store.layer(&id("a"), Form::Tree).unwrap().is_some());
 
     fs::create_dir_all(mount.state.join("upper/etc")).unwrap();
     fs::write(mount.state.join("upper/etc/hosts"), "x").unwrap();
@@ -275,7 +275,11 @@ fn mount_keeps_its_layers_until_it_ends() {
     store.end_mount(&bundle).unwrap();
     assert!(!mount.state.exists());
     assert_eq!(store.mounts().unwrap(), []);
-    assert_eq!(store.layer(&id("a")).unwrap(), None, "nothing needs it any more");
+    assert_eq!(
+        store.layer(&id("a"), Form::Tree).unwrap(),
+        None,
+        "nothing needs it any more"
+    );
     store.end_mount(&bundle).expect("ending twice is fine");
 }
 
@@ -286,11 +290,13 @@ fn bundle_has_one_mount_however_its_path_is_written() {
     fs::create_dir(dir.path().join("real")).unwrap();
     symlink("real", dir.path().join("link")).unwrap();
     let mount = store
-        .begin_mount(&dir.path().join("link/bundle"), "copy", &[], "x")
+        .begin_mount(&dir.path().join("link/bundle"), "copy", Form::Tree, &[], "x")
         .unwrap();
     for path in ["real/bundle", "real/./bundle", "link/bundle/"] {
         let path = dir.path().join(path);
-        let error = store.begin_mount(&path, "copy", &[], "x").unwrap_err();
+        let error = store
+            .begin_mount(&path, "copy", Form::Tree, &[], "x")
+            .unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Exists, "{}", path.display());
         assert_eq!(store.mount_of(&path).unwrap().unwrap().id, mount.id);
     }
@@ -306,7 +312,7 @@ fn mount_of_layers_that_are_not_there_is_refused() {
     let dir = tempdir().unwrap();
     let store = Store::open(dir.path()).unwrap();
     let error = store
-        .begin_mount(&dir.path().join("bundle"), "copy", &[id("a")], "x")
+        .begin_mount(&dir.path().join("bundle"), "copy", Form::Tree, &[id("a")], "x")
         .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Missing);
     assert_eq!(
@@ -315,7 +321,7 @@ fn mount_of_layers_that_are_not_there_is_refused() {
     );
     let many = vec![id("a"); 501];
     let error = store
-        .begin_mount(&dir.path().join("bundle"), "copy", &many, "x")
+        .begin_mount(&dir.path().join("bundle"), "copy", Form::Tree, &many, "x")
         .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Invalid);
     assert_eq!(list(dir.path(), "mounts"), [""; 0]);
@@ -327,7 +333,7 @@ fn state_directory_of_a_forged_record_is_never_followed() {
     let work_dir = dir.path().join("store");
     let store = Store::open(&work_dir).unwrap();
     let bundle = dir.path().join("bundle");
-    store.begin_mount(&bundle, "copy", &[], "x").unwrap();
+    store.begin_mount(&bundle, "copy", Form::Tree, &[], "x").unwrap();
     fs::write(dir.path().join("canary"), "sings").unwrap();
     for forged in ["..", "../..", "", "/etc", "0123456789abcdef0123456789abcde/"] {
         tamper(

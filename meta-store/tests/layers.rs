@@ -8,7 +8,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 
 use common::{id, layer, list, publish, tamper};
-use meta_store::{ErrorKind, NewLayer, Store};
+use meta_store::{ErrorKind, Form, NewLayer, Store};
 use tempfile::tempdir;
 
 fn mode(path: &Path) -> u32 {
@@ -21,7 +21,7 @@ fn work_dir_is_made_with_its_parents_and_private() {
     let work_dir = dir.path().join("a/b/store");
     let store = Store::open(&work_dir).unwrap();
     let stage = store.stage().unwrap();
-    for path in ["", "layers", "staging", "mounts", "claims"] {
+    for path in ["", "layers", "merged", "staging", "mounts", "claims"] {
         assert_eq!(mode(&work_dir.join(path)), 0o700, "{path}");
     }
     assert_eq!(mode(stage.path()), 0o700);
@@ -113,16 +113,19 @@ fn work_dir_of_others_is_refused_with_its_path() {
 fn published_layer_is_found_in_every_handle_and_after_reopening() {
     let dir = tempdir().unwrap();
     let (store, other) = (Store::open(dir.path()).unwrap(), Store::open(dir.path()).unwrap());
-    assert_eq!(store.layer(&id("a")).unwrap(), None);
+    assert_eq!(store.layer(&id("a"), Form::Tree).unwrap(), None);
     let record = publish(&store, "a");
     assert_eq!(record.diff_id, id("a"));
     assert_eq!(record.notes, b"a");
     assert!(record.tree.is_absolute() && record.tree.ends_with(format!("sha256-{}/tree", id("a").hex())));
     assert_eq!(fs::read_to_string(record.tree.join("word")).unwrap(), "a");
-    assert_eq!(other.layer(&id("a")).unwrap(), Some(record.clone()));
+    assert_eq!(other.layer(&id("a"), Form::Tree).unwrap(), Some(record.clone()));
     drop((store, other));
     assert_eq!(
-        Store::open(dir.path()).unwrap().layer(&id("a")).unwrap(),
+        Store::open(dir.path())
+            .unwrap()
+            .layer(&id("a"), Form::Tree)
+            .unwrap(),
         Some(record)
     );
     assert_eq!(
@@ -167,9 +170,13 @@ fn record_without_its_tree_is_absent_and_can_be_published_again() {
         let dir = tempdir().unwrap();
         let store = Store::open(dir.path()).unwrap();
         lose(&publish(&store, "a").tree);
-        assert_eq!(store.layer(&id("a")).unwrap(), None, "{name}");
+        assert_eq!(store.layer(&id("a"), Form::Tree).unwrap(), None, "{name}");
         let again = publish(&store, "a");
-        assert_eq!(store.layer(&id("a")).unwrap(), Some(again.clone()), "{name}");
+        assert_eq!(
+            store.layer(&id("a"), Form::Tree).unwrap(),
+            Some(again.clone()),
+            "{name}"
+        );
         assert_eq!(
             fs::read_to_string(again.tree.join("word")).unwrap(),
             "a",
@@ -196,8 +203,8 @@ fn layer_of_an_earlier_boot_counts_only_after_sync() {
         "UPDATE layers SET boot = 'an earlier one' WHERE boot IS NOT NULL",
     );
     let store = Store::open(dir.path()).unwrap();
-    assert!(store.layer(&id("flushed")).unwrap().is_some());
-    assert_eq!(store.layer(&id("lost")).unwrap(), None);
+    assert!(store.layer(&id("flushed"), Form::Tree).unwrap().is_some());
+    assert_eq!(store.layer(&id("lost"), Form::Tree).unwrap(), None);
     assert_eq!(
         list(dir.path(), "layers"),
         [format!("sha256-{}", id("flushed").hex())],
@@ -219,7 +226,9 @@ fn only_a_directory_of_the_stage_becomes_a_layer() {
         "../../outside",
         "/etc",
         "lock",
-        "layer",
+        "placed",
+        "replaced",
+        "tree/",
     ] {
         let stage = store.stage().unwrap();
         let error = store
@@ -245,7 +254,7 @@ fn only_a_directory_of_the_stage_becomes_a_layer() {
         let error = store.publish(stage, layer("a")).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Invalid, "{name}");
     }
-    assert_eq!(store.layer(&id("a")).unwrap(), None);
+    assert_eq!(store.layer(&id("a"), Form::Tree).unwrap(), None);
     assert_eq!(list(dir.path(), "layers"), [""; 0]);
     assert_eq!(list(dir.path(), "staging"), [""; 0]);
 }
@@ -266,7 +275,10 @@ fn notes_have_a_bound() {
         );
         assert_eq!(done.is_ok(), fits, "{bytes}");
     }
-    assert_eq!(store.layer(&id("a")).unwrap().unwrap().notes.len(), 16 << 20);
+    assert_eq!(
+        store.layer(&id("a"), Form::Tree).unwrap().unwrap().notes.len(),
+        16 << 20
+    );
 }
 
 #[test]
@@ -367,9 +379,9 @@ fn layer_of_an_interrupted_pull_is_kept_for_a_day() {
     let store = Store::open(dir.path()).unwrap();
     publish(&store, "a");
     drop(Store::open(dir.path()).unwrap());
-    assert!(store.layer(&id("a")).unwrap().is_some());
+    assert!(store.layer(&id("a"), Form::Tree).unwrap().is_some());
     tamper(dir.path(), "UPDATE layers SET created = created - 86401");
     drop(Store::open(dir.path()).unwrap());
-    assert_eq!(store.layer(&id("a")).unwrap(), None);
+    assert_eq!(store.layer(&id("a"), Form::Tree).unwrap(), None);
     assert_eq!(list(dir.path(), "layers"), [""; 0]);
 }

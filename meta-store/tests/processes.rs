@@ -10,8 +10,8 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use common::{id, image, layer, list, publish};
-use meta_store::{Removed, Store};
+use common::{chain_id, id, image, keep, layer, list, merge, publish};
+use meta_store::{Form, Removed, Store};
 use tempfile::tempdir;
 
 const DIR: &str = "META_STORE_TEST_DIR";
@@ -99,12 +99,20 @@ fn child() {
                 say(&number.to_string());
             }
         }
+        "merge" => {
+            for number in 0u32.. {
+                let text = format!("layer {number}");
+                keep(&store, &text);
+                merge(&store, &["base", &text]);
+                say(&number.to_string());
+            }
+        }
         "fetch" => {
             let mut fetched = 0;
             for number in 0..10 {
                 let text = format!("layer {number}");
                 let _claim = store.claim(&id(&text)).unwrap();
-                if store.layer(&id(&text)).unwrap().is_none() {
+                if store.layer(&id(&text), Form::Tree).unwrap().is_none() {
                     publish(&store, &text);
                     fetched += 1;
                 }
@@ -142,7 +150,7 @@ fn killed_publisher_leaves_whole_layers_only() {
         let mut found = 0;
         for number in 0..=last + 1000 {
             let text = format!("layer {number}");
-            if let Some(layer) = store.layer(&id(&text)).unwrap() {
+            if let Some(layer) = store.layer(&id(&text), Form::Tree).unwrap() {
                 assert_eq!(fs::read_to_string(layer.tree.join("word")).unwrap(), text);
                 found += 1;
             }
@@ -152,6 +160,33 @@ fn killed_publisher_leaves_whole_layers_only() {
             list(dir.path(), "layers").len(),
             found,
             "no tree without a record"
+        );
+        assert_eq!(list(dir.path(), "staging"), [""; 0]);
+    }
+}
+
+#[test]
+fn killed_merger_leaves_whole_images_only() {
+    let dir = tempdir().unwrap();
+    keep(&Store::open(dir.path()).unwrap(), "base");
+    for last in [2u32, 13, 30] {
+        let mut player = Player::start(dir.path(), "merge");
+        while player.hear().parse::<u32>().unwrap() < last {}
+        player.kill();
+        let store = Store::open(dir.path()).unwrap();
+        let mut found = 0;
+        for number in 0..=last + 1000 {
+            let text = format!("layer {number}");
+            if let Some(merged) = store.merged(&chain_id(&["base", &text]), 512).unwrap() {
+                assert_eq!(fs::read_to_string(merged.image).unwrap(), format!("base+{text}"));
+                found += 1;
+            }
+        }
+        assert!(found > last as usize, "what it said to have published is there");
+        assert_eq!(
+            list(dir.path(), "merged").len(),
+            found,
+            "no image without a record"
         );
         assert_eq!(list(dir.path(), "staging"), [""; 0]);
     }
@@ -193,10 +228,10 @@ fn lease_of_another_process_defers_removal_until_it_ends() {
             ..Removed::default()
         }
     );
-    assert!(store.layer(&id("a")).unwrap().is_some());
+    assert!(store.layer(&id("a"), Form::Tree).unwrap().is_some());
     player.finish();
     drop(Store::open(dir.path()).unwrap());
-    assert_eq!(store.layer(&id("a")).unwrap(), None);
+    assert_eq!(store.layer(&id("a"), Form::Tree).unwrap(), None);
 }
 
 #[test]
@@ -226,7 +261,7 @@ fn threads_with_their_own_stores_fetch_each_layer_once() {
                 for number in 0..8 {
                     let text = format!("layer {number}");
                     let _claim = store.claim(&id(&text)).unwrap();
-                    if store.layer(&id(&text)).unwrap().is_none() {
+                    if store.layer(&id(&text), Form::Tree).unwrap().is_none() {
                         fetched.fetch_add(1, Ordering::Relaxed);
                         publish(&store, &text);
                     }
@@ -252,7 +287,10 @@ fn twins_published_at_once_give_one_layer() {
                 fs::write(stage.path().join("tree/word"), number.to_string()).unwrap();
                 start.wait();
                 let record = store.publish(stage, layer("a")).unwrap();
-                assert_eq!(record.tree, store.layer(&id("a")).unwrap().unwrap().tree);
+                assert_eq!(
+                    record.tree,
+                    store.layer(&id("a"), Form::Tree).unwrap().unwrap().tree
+                );
             });
         }
     });
@@ -279,7 +317,10 @@ fn openings_while_others_write_sweep_nothing_that_lives() {
     });
     for number in 0..60 {
         assert!(
-            store.layer(&id(&format!("layer {number}"))).unwrap().is_some(),
+            store
+                .layer(&id(&format!("layer {number}")), Form::Tree)
+                .unwrap()
+                .is_some(),
             "{number}"
         );
     }

@@ -5,8 +5,8 @@
 use std::fs;
 use std::path::Path;
 
-use image_spec::Digest;
-use meta_store::{ImageRecord, LayerRecord, NewLayer, Store};
+use image_spec::{Digest, RootFs};
+use meta_store::{Device, Error, Form, ImageRecord, LayerRecord, MergedRecord, NewLayer, NewMerged, Store};
 
 /// The diff id of a made-up layer.
 pub(crate) fn id(text: &str) -> Digest {
@@ -16,6 +16,7 @@ pub(crate) fn id(text: &str) -> Digest {
 pub(crate) fn layer(text: &str) -> NewLayer {
     NewLayer {
         diff_id: id(text),
+        form: Form::Tree,
         blob_digest: id(&format!("blob of {text}")),
         bytes: text.len() as u64,
         entries: 1,
@@ -30,6 +31,64 @@ pub(crate) fn publish(store: &Store, text: &str) -> LayerRecord {
     fs::create_dir(stage.path().join("tree")).unwrap();
     fs::write(stage.path().join("tree/word"), text).unwrap();
     store.publish(stage, layer(text)).unwrap()
+}
+
+/// Publishes a layer as an archive that holds the text, with an index.
+pub(crate) fn keep(store: &Store, text: &str) -> LayerRecord {
+    let stage = store.stage().unwrap();
+    let tree = stage.path().join("tree");
+    fs::create_dir(&tree).unwrap();
+    fs::write(tree.join("tar"), text).unwrap();
+    fs::write(tree.join("index"), "where it is").unwrap();
+    let form = Form::Erofs;
+    store.publish(stage, NewLayer { form, ..layer(text) }).unwrap()
+}
+
+/// The chain id of layers.
+pub(crate) fn chain_id(layers: &[&str]) -> Digest {
+    RootFs::new(layers.iter().map(|text| id(text)).collect())
+        .chain_id()
+        .unwrap()
+}
+
+/// The archives of kept layers, each as one device.
+pub(crate) fn devices(store: &Store, layers: &[&str]) -> Vec<Device> {
+    let device = |text: &&str| Device {
+        file: store
+            .layer(&id(text), Form::Erofs)
+            .unwrap()
+            .unwrap()
+            .tree
+            .join("tar"),
+        offset: 512 * text.len() as u64,
+    };
+    layers.iter().map(device).collect()
+}
+
+/// What merging these layers makes, with blocks of 512 bytes.
+pub(crate) fn new_merged(store: &Store, layers: &[&str]) -> NewMerged {
+    NewMerged {
+        chain_id: chain_id(layers),
+        block_size: 512,
+        layers: layers.iter().map(|text| id(text)).collect(),
+        file: "merged".into(),
+        devices: devices(store, layers),
+    }
+}
+
+pub(crate) fn publish_merged(
+    store: &Store,
+    merged: &NewMerged,
+    content: &str,
+) -> Result<MergedRecord, Error> {
+    let stage = store.stage().unwrap();
+    fs::write(stage.path().join("merged"), content).unwrap();
+    store.publish_merged(stage, merged)
+}
+
+/// Merges kept layers.
+pub(crate) fn merge(store: &Store, layers: &[&str]) -> MergedRecord {
+    publish_merged(store, &new_merged(store, layers), &layers.join("+")).unwrap()
 }
 
 pub(crate) fn config(layers: &[&str]) -> Vec<u8> {
