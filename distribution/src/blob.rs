@@ -6,8 +6,8 @@ use std::fmt;
 use bytes::{Bytes, BytesMut};
 use image_spec::{Descriptor, Digest, Hasher};
 
-use crate::http::Body;
 use crate::local::Extent;
+use crate::remote::Remote;
 use crate::{Error, ErrorKind};
 
 /// A blob's bytes in order, hashed and counted as they pass.
@@ -21,7 +21,7 @@ pub struct Blob {
 }
 
 enum State {
-    Http(Box<Body>),
+    Remote(Box<Remote>),
     File(Extent),
     Whole(Bytes),
     Verified,
@@ -29,8 +29,8 @@ enum State {
 }
 
 impl Blob {
-    pub(crate) fn http(descriptor: &Descriptor, body: Body) -> Self {
-        Self::new(descriptor, State::Http(Box::new(body)))
+    pub(crate) fn remote(descriptor: &Descriptor, remote: Remote) -> Self {
+        Self::new(descriptor, State::Remote(Box::new(remote)))
     }
 
     pub(crate) fn file(descriptor: &Descriptor, extent: Extent) -> Self {
@@ -80,7 +80,7 @@ impl Blob {
     async fn advance(&mut self) -> Result<Option<Bytes>, Error> {
         let got = self.hasher.bytes();
         let next = match &mut self.state {
-            State::Http(body) => body.chunk().await.map_err(|error| error.after(got, self.size))?,
+            State::Remote(remote) => remote.chunk(Some(&self.hasher)).await?,
             State::File(extent) => extent.chunk().await?,
             State::Whole(bytes) => Some(std::mem::take(bytes)).filter(|bytes| !bytes.is_empty()),
             State::Verified => None,

@@ -10,7 +10,7 @@ use image_spec::Reference;
 use crate::auth::Sessions;
 use crate::authfile::hub;
 use crate::http::{Http, Origin, Trust};
-use crate::{AuthFile, Credential, Error, Registry};
+use crate::{AuthFile, Credential, Error, Registry, Retry};
 
 /// Time for each step to a connection: name and TCP together, then TLS.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -50,6 +50,7 @@ pub struct ClientBuilder {
     realms: BTreeMap<String, BTreeSet<String>>,
     connect: Duration,
     idle: Duration,
+    retry: Retry,
 }
 
 impl Client {
@@ -64,6 +65,7 @@ impl Client {
             realms: BTreeMap::new(),
             connect: CONNECT_TIMEOUT,
             idle: IDLE_TIMEOUT,
+            retry: Retry::default(),
         }
     }
 
@@ -166,6 +168,13 @@ impl ClientBuilder {
         self
     }
 
+    /// How what fails for the moment is met.
+    #[must_use]
+    pub fn retry(mut self, retry: Retry) -> Self {
+        self.retry = retry;
+        self
+    }
+
     /// Reads the certificates. Opens no connection.
     ///
     /// # Errors
@@ -178,7 +187,7 @@ impl ClientBuilder {
             .map(|host| origin(host, true))
             .collect::<Result<HashSet<_>, _>>()?;
         let trust = Trust::new(&self.pems, self.system_roots)?;
-        let http = Http::new(trust, plain.clone(), self.connect, self.idle);
+        let http = Http::new(trust, plain.clone(), self.connect, self.idle, self.retry);
         let Self {
             credentials,
             auth_file,

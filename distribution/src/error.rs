@@ -3,6 +3,7 @@
 
 use std::error::Error as StdError;
 use std::fmt;
+use std::time::Duration;
 
 /// What went wrong, while doing what, and perhaps what would help.
 ///
@@ -11,10 +12,20 @@ use std::fmt;
 /// control characters.
 pub struct Error {
     kind: ErrorKind,
-    doing: String,
+    doing: Box<str>,
     message: String,
-    hint: Option<String>,
+    hint: Option<Box<str>>,
     source: Option<Box<dyn StdError + Send + Sync>>,
+    passing: Option<Passing>,
+}
+
+/// Of an error that the same request may not meet again a little later.
+#[derive(Clone, Copy)]
+struct Passing {
+    /// How long the peer asks to be left alone.
+    wait: Option<Duration>,
+    /// All tries that were allowed have been made.
+    spent: bool,
 }
 
 /// What a caller may want to tell apart.
@@ -34,7 +45,7 @@ pub enum ErrorKind {
     Denied,
     /// Too many requests (status 429).
     RateLimited,
-    /// The registry itself failed (status 5xx).
+    /// The registry itself failed (status 5xx), or gave up on the request (408).
     Unavailable,
     /// No connection: name resolution, routing, refusal, or a cut before the response.
     Unreachable,
@@ -67,10 +78,11 @@ impl Error {
     pub(crate) fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
         Self {
             kind,
-            doing: String::new(),
+            doing: Box::default(),
             message: message.into(),
             hint: None,
             source: None,
+            passing: None,
         }
     }
 
@@ -95,13 +107,13 @@ impl Error {
     /// Names the task; the innermost name given wins.
     pub(crate) fn doing(mut self, task: impl FnOnce() -> String) -> Self {
         if self.doing.is_empty() {
-            self.doing = task();
+            self.doing = task().into();
         }
         self
     }
 
     pub(crate) fn hinting(mut self, hint: impl Into<String>) -> Self {
-        self.hint = Some(hint.into());
+        self.hint = Some(hint.into().into());
         self
     }
 
@@ -114,6 +126,36 @@ impl Error {
     pub(crate) fn because(mut self, cause: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
         self.source = Some(cause.into());
         self
+    }
+
+    /// Marks what a later try may mend, and not before `wait` if the peer named a time.
+    pub(crate) fn passing(mut self, wait: Option<Duration>) -> Self {
+        self.passing = Some(Passing { wait, spent: false });
+        self
+    }
+
+    /// Whether this is worth another try, and the time that the peer asks for.
+    pub(crate) fn worth_a_try(&self) -> Option<Option<Duration>> {
+        self.passing
+            .filter(|passing| !passing.spent)
+            .map(|passing| passing.wait)
+    }
+
+    /// Tells of the tries that were made, after which nobody shall make more.
+    pub(crate) fn spent(mut self, tries: u32) -> Self {
+        if let Some(passing) = &mut self.passing {
+            passing.spent = true;
+        }
+        if tries > 1 {
+            self.message = format!("{} (tried {tries} times)", self.message);
+        }
+        self
+    }
+
+    /// Whether the same request may well succeed at another time: the peer was away, overloaded,
+    /// slow, or the connection broke. The client has made its own tries by then.
+    pub fn is_transient(&self) -> bool {
+        self.passing.is_some()
     }
 
     /// The class of the error.

@@ -6,7 +6,7 @@ use hyper::header::{CONTENT_ENCODING, HeaderMap};
 use serde::Deserialize;
 
 use crate::error::clean;
-use crate::http::Response;
+use crate::http::{Response, retry_after};
 use crate::{Error, ErrorKind};
 
 /// Bytes of an error document that are read; real ones have a few hundred.
@@ -34,6 +34,7 @@ struct Item {
 pub(crate) async fn of(response: Response, who: &str) -> Error {
     let status = response.status;
     let kind = kind(status);
+    let wait = retry_after(&response.headers);
     let text = response.body.peek(MAX_DOCUMENT).await;
     let document: Document = serde_json::from_slice(&text).unwrap_or_default();
     let messages = document
@@ -53,7 +54,15 @@ pub(crate) async fn of(response: Response, who: &str) -> Error {
     if !said.is_empty() {
         message = format!("{message}: {}", said.join("; "));
     }
-    Error::new(kind, message)
+    match passes(status) {
+        true => Error::new(kind, message).passing(wait),
+        false => Error::new(kind, message),
+    }
+}
+
+/// Statuses that say nothing against the same request a little later.
+fn passes(status: StatusCode) -> bool {
+    matches!(status.as_u16(), 408 | 429 | 500 | 502 | 503 | 504)
 }
 
 fn kind(status: StatusCode) -> ErrorKind {
@@ -62,7 +71,7 @@ fn kind(status: StatusCode) -> ErrorKind {
         403 => ErrorKind::Denied,
         404 => ErrorKind::NotFound,
         429 => ErrorKind::RateLimited,
-        500..=599 => ErrorKind::Unavailable,
+        408 | 500..=599 => ErrorKind::Unavailable,
         _ => ErrorKind::BadResponse,
     }
 }

@@ -44,7 +44,9 @@ mod failure;
 mod http;
 mod local;
 mod registry;
+mod remote;
 mod resolve;
+mod retry;
 mod source;
 
 pub use authfile::AuthFile;
@@ -55,4 +57,5 @@ pub use error::{Error, ErrorKind};
 pub use local::{Archive, Layout};
 pub use registry::Registry;
 pub use resolve::{Resolved, config, resolve};
+pub use retry::Retry;
 pub use source::{BoxFuture, Fetched, Source, Target};

@@ -4,13 +4,16 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use hyper::StatusCode;
 use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderName};
 use image_spec::{Algorithm, Descriptor, Digest, MAX_MANIFEST, MAX_TAG, MediaType};
 
 use crate::auth::{Grant, Session};
 use crate::client::Shared;
-use crate::http::{Ask, Origin, Response};
+use crate::http::{Ask, Origin, Response, Url};
+use crate::remote::Remote;
+use crate::retry::Tries;
 use crate::{Blob, BoxFuture, Error, ErrorKind, Fetched, Source, Target, failure};
 
 /// All four kinds of documents, so that one request is enough whatever a tag names.
@@ -18,7 +21,6 @@ const DOCUMENTS: &str = "application/vnd.oci.image.index.v1+json, \
     application/vnd.oci.image.manifest.v1+json, \
     application/vnd.docker.distribution.manifest.list.v2+json, \
     application/vnd.docker.distribution.manifest.v2+json";
-const BLOBS: &str = "application/octet-stream, */*;q=0.1";
 
 const DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
 
@@ -57,23 +59,16 @@ impl Registry {
     }
 
     async fn fetch(&self, target: &Target) -> Result<Fetched, Error> {
-        let name = match target {
-            Target::Only => {
-                return Err(Error::new(
-                    ErrorKind::Invalid,
-                    "a registry has no only image: name a tag or a digest",
-                ));
+        let url = self.document_url(target)?;
+        let mut tries = self.tries();
+        let (headers, bytes) = loop {
+            match self.read(&url).await {
+                Ok(answer) => break answer,
+                Err(error) => tries.again(error).await?,
             }
-            Target::Tag(tag) if is_tag(tag) => tag.clone(),
-            Target::Tag(_) => return Err(Error::new(ErrorKind::Invalid, "not a tag")),
-            Target::Digest(digest) => digest.to_string(),
         };
-        let response = self
-            .get(&format!("/v2/{}/manifests/{name}", self.repository), DOCUMENTS)
-            .await?;
-        let media_type = media_type(&response.headers)?;
-        let stated = stated(&response.headers)?;
-        let bytes = response.body.collect(MAX_MANIFEST).await?;
+        let media_type = media_type(&headers)?;
+        let stated = stated(&headers)?;
         let expected = match target {
             Target::Digest(digest) => Some(*digest),
             _ => stated,
@@ -95,37 +90,59 @@ impl Registry {
         }
     }
 
+    async fn read(&self, url: &Url) -> Result<(HeaderMap, Bytes), Error> {
+        let response = self.ask(Ask::get(url, DOCUMENTS)).await?;
+        Ok((response.headers, response.body.collect(MAX_MANIFEST).await?))
+    }
+
     async fn stream(&self, descriptor: &Descriptor) -> Result<Blob, Error> {
         if let Some(data) = &descriptor.data {
             return Ok(Blob::whole(descriptor, data.clone()));
         }
-        let path = format!("/v2/{}/blobs/{}", self.repository, descriptor.digest);
-        let response = self.get(&path, BLOBS).await?;
-        match response.body.announced() {
-            Some(size) if size != descriptor.size => Err(Error::new(
-                ErrorKind::Size,
-                format!(
-                    "the registry announces {size} bytes, the manifest {}",
-                    descriptor.size
-                ),
-            )),
-            _ => Ok(Blob::http(descriptor, response.body)),
-        }
+        let url = self.blob_url(descriptor)?;
+        let mut remote = Remote::new(self.clone(), url, descriptor.size, 0, descriptor.size);
+        remote.begin().await?;
+        Ok(Blob::remote(descriptor, remote))
     }
 
-    /// A successful response. A 401 is answered once.
-    async fn get(&self, path: &str, accept: &'static str) -> Result<Response, Error> {
+    fn document_url(&self, target: &Target) -> Result<Url, Error> {
+        let name = match target {
+            Target::Only => {
+                return Err(Error::new(
+                    ErrorKind::Invalid,
+                    "a registry has no only image: name a tag or a digest",
+                ));
+            }
+            Target::Tag(tag) if is_tag(tag) => tag.clone(),
+            Target::Tag(_) => return Err(Error::new(ErrorKind::Invalid, "not a tag")),
+            Target::Digest(digest) => digest.to_string(),
+        };
+        self.origin
+            .url(&format!("/v2/{}/manifests/{name}", self.repository))
+    }
+
+    fn blob_url(&self, descriptor: &Descriptor) -> Result<Url, Error> {
+        self.origin
+            .url(&format!("/v2/{}/blobs/{}", self.repository, descriptor.digest))
+    }
+
+    /// The tries that one thing is worth.
+    pub(crate) fn tries(&self) -> Tries {
+        self.shared.http.tries()
+    }
+
+    /// One try at a response that can be used: status 200, or for a range also 206 and 416. Adds
+    /// the authorization; a 401 is answered once.
+    pub(crate) async fn ask(&self, ask: Ask<'_>) -> Result<Response, Error> {
         let http = &self.shared.http;
-        let url = self.origin.url(path)?;
         let mut grant = self.session.grant(http, &self.realms).await?;
+        let ranged = ask.range.is_some();
         let ask = |grant: &Option<Grant>| {
             let authorization = grant.as_ref().map(|grant| grant.header().clone());
-            let url = &url;
             async move {
                 http.follow(Ask {
-                    url,
-                    accept,
                     authorization: authorization.as_ref(),
+                    ..ask
                 })
                 .await
             }
@@ -148,7 +165,12 @@ impl Registry {
             });
             response = ask(&grant).await?;
         }
-        if response.status != StatusCode::OK {
+        let used = match response.status {
+            StatusCode::OK => true,
+            StatusCode::PARTIAL_CONTENT | StatusCode::RANGE_NOT_SATISFIABLE => ranged,
+            _ => false,
+        };
+        if !used {
             let error = self.refusal(response).await;
             let hint = grant.and_then(|grant| grant.hint());
             return Err(match (error.kind(), hint) {

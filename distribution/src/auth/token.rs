@@ -3,6 +3,7 @@
 
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use hyper::StatusCode;
 use hyper::header::HeaderValue;
 use serde::Deserialize;
@@ -29,7 +30,7 @@ pub(crate) struct Token {
 }
 
 #[derive(Deserialize)]
-struct Answer {
+struct Document {
     token: Option<String>,
     access_token: Option<String>,
     expires_in: Option<u64>,
@@ -50,18 +51,14 @@ pub(crate) async fn fetch(
     query.push(("scope", scope));
     let url = realm.with_query(&query)?;
     let basic = credential.map(Credential::header).transpose()?;
-    let asked = Instant::now();
-    let response = http
-        .get(Ask {
-            url: &url,
-            accept: "application/json",
-            authorization: basic.as_ref(),
-        })
-        .await?;
-    if response.status != StatusCode::OK {
-        return Err(failure::of(response, "the token server").await);
-    }
-    let body = response.body.collect(MAX_TOKEN).await?;
+    let mut tries = http.tries();
+    let (asked, body) = loop {
+        let asked = Instant::now();
+        match answer(http, &url, basic.as_ref()).await {
+            Ok(body) => break (asked, body),
+            Err(error) => tries.again(error).await?,
+        }
+    };
     let bad = |why: &str| {
         Error::new(
             ErrorKind::BadResponse,
@@ -69,7 +66,7 @@ pub(crate) async fn fetch(
         )
     };
     // No source: a JSON error could repeat a piece of the token.
-    let answer: Answer = serde_json::from_slice(&body).map_err(|_| bad("is not a token"))?;
+    let answer: Document = serde_json::from_slice(&body).map_err(|_| bad("is not a token"))?;
     let mut tokens =
         [answer.token, answer.access_token].map(|token| Zeroizing::new(token.unwrap_or_default()));
     let token = tokens
@@ -87,4 +84,17 @@ pub(crate) async fn fetch(
         header: secret_header(text)?,
         until: asked + lifetime - MARGIN,
     })
+}
+
+async fn answer(http: &Http, url: &Url, basic: Option<&HeaderValue>) -> Result<Bytes, Error> {
+    let response = http
+        .get(Ask {
+            authorization: basic,
+            ..Ask::get(url, "application/json")
+        })
+        .await?;
+    if response.status != StatusCode::OK {
+        return Err(failure::of(response, "the token server").await);
+    }
+    response.body.collect(MAX_TOKEN).await
 }

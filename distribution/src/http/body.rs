@@ -10,8 +10,8 @@ use http_body_util::BodyExt;
 use hyper::body::{Body as _, Incoming};
 use tokio::time::timeout;
 
-use super::dial::Sender;
 use super::pool::Pool;
+use super::sender::Sender;
 use super::url::Origin;
 use crate::{Error, ErrorKind};
 
@@ -32,7 +32,7 @@ pub(crate) struct Body {
     progress: u64,
 }
 
-/// A connection that is busy with a body.
+/// A connection that is busy with a body, or shared with others.
 pub(crate) struct Lease {
     pub(crate) pool: Arc<Pool>,
     pub(crate) origin: Origin,
@@ -61,6 +61,7 @@ impl Broken {
                 Error::new(ErrorKind::Interrupted, format!("the connection broke {at}")).because(cause)
             }
         }
+        .passing(None)
     }
 }
 

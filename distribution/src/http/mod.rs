@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
-//! HTTP as registries use it: bodiless GET requests over kept connections, redirects, and
+//! HTTP as registries use it: bodiless requests over kept connections, redirects, and
 //! limits on everything a peer may send. Knows nothing of images or tokens.
 
 mod body;
 mod dial;
 mod pool;
+mod range;
+mod sender;
 mod tls;
 mod url;
+mod wait;
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -15,17 +18,22 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::Empty;
 use hyper::header::{self, HeaderMap, HeaderValue};
-use hyper::{Request, StatusCode};
+use hyper::http::uri::Scheme;
+use hyper::{Method, Request, StatusCode, Uri};
 use tokio::time::timeout;
 
 use self::body::Lease;
-use self::dial::{Dialer, Sender};
+use self::dial::Dialer;
 use self::pool::Pool;
+use self::sender::Sender;
+use crate::retry::{Retry, Tries};
 use crate::{Error, ErrorKind};
 
 pub(crate) use self::body::Body;
+pub(crate) use self::range::{Part, Wanted};
 pub(crate) use self::tls::Trust;
 pub(crate) use self::url::{Origin, Url};
+pub(crate) use self::wait::retry_after;
 
 /// Redirects in a row. Registries use one, registries behind a load balancer two.
 const MAX_REDIRECTS: usize = 5;
@@ -41,14 +49,30 @@ pub(crate) struct Http {
     pool: Arc<Pool>,
     plain: HashSet<Origin>,
     idle: Duration,
+    retry: Retry,
 }
 
-/// One GET request.
+/// One GET or HEAD request.
 #[derive(Clone, Copy)]
 pub(crate) struct Ask<'a> {
     pub(crate) url: &'a Url,
     pub(crate) accept: &'static str,
     pub(crate) authorization: Option<&'a HeaderValue>,
+    /// Only the head of the response, without its body.
+    pub(crate) head: bool,
+    pub(crate) range: Option<Wanted>,
+}
+
+impl<'a> Ask<'a> {
+    pub(crate) fn get(url: &'a Url, accept: &'static str) -> Self {
+        Self {
+            url,
+            accept,
+            authorization: None,
+            head: false,
+            range: None,
+        }
+    }
 }
 
 /// A response whose body has not been read.
@@ -70,13 +94,26 @@ struct Failed {
 impl Http {
     /// `plain` names the origins that may be spoken to without TLS; `connect` bounds the way to a
     /// connection, `idle` every wait for the peer after that.
-    pub(crate) fn new(trust: Trust, plain: HashSet<Origin>, connect: Duration, idle: Duration) -> Self {
+    pub(crate) fn new(
+        trust: Trust,
+        plain: HashSet<Origin>,
+        connect: Duration,
+        idle: Duration,
+        retry: Retry,
+    ) -> Self {
         Self {
             dialer: Dialer::new(trust, connect),
             pool: Arc::default(),
             plain,
             idle,
+            retry,
         }
+    }
+
+    /// The tries that one thing is worth. Nothing in here tries by itself, but for a kept
+    /// connection that turns out to be closed.
+    pub(crate) fn tries(&self) -> Tries {
+        Tries::new(self.retry)
     }
 
     /// One request, one response, no redirect.
@@ -93,6 +130,9 @@ impl Http {
             }
         }
         let sender = self.dialer.dial(origin).await?;
+        if let Some(other) = sender.share() {
+            self.pool.put(origin.clone(), other);
+        }
         self.exchange(sender, ask).await.map_err(|failed| failed.error)
     }
 
@@ -139,19 +179,19 @@ impl Http {
 
     async fn exchange(&self, mut sender: Sender, ask: Ask<'_>) -> Result<Response, Failed> {
         let url = ask.url;
-        tracing::debug!(%url, "get");
-        let request = request(ask).map_err(|error| Failed { error, stale: false })?;
-        let asking = async {
-            sender.ready().await?;
-            sender.send_request(request).await
-        };
-        let response = match timeout(self.idle, asking).await {
+        tracing::debug!(%url, range = ?ask.range, "ask");
+        let request = request(ask, sender.is_shared()).map_err(|error| Failed { error, stale: false })?;
+        let outcome = timeout(self.idle, sender.send(request)).await;
+        if sender.is_shared() && !matches!(outcome, Ok(Ok(_))) {
+            self.pool.forget_shared(url.origin());
+        }
+        let response = match outcome {
             Ok(Ok(response)) => response,
             Ok(Err(cause)) => return Err(failed(url, cause)),
             Err(_) => {
                 let message = format!("no response from `{}` within {:?}", url.origin(), self.idle);
                 return Err(Failed {
-                    error: Error::new(ErrorKind::Timeout, message),
+                    error: Error::new(ErrorKind::Timeout, message).passing(None),
                     stale: false,
                 });
             }
@@ -180,21 +220,39 @@ impl Response {
     }
 }
 
-fn request(ask: Ask<'_>) -> Result<Request<Empty<Bytes>>, Error> {
-    let mut request = Request::get(ask.url.request_target().clone())
-        .header(header::HOST, ask.url.origin().authority())
+/// `absolute`: HTTP/2 has the host in the URL (RFC 9113 section 8.3.1), HTTP/1.1 in a header.
+fn request(ask: Ask<'_>, absolute: bool) -> Result<Request<Empty<Bytes>>, Error> {
+    let bad = |cause: Box<dyn std::error::Error + Send + Sync>| {
+        Error::new(ErrorKind::Invalid, "the request cannot be written").because(cause)
+    };
+    let (origin, path) = (ask.url.origin(), ask.url.request_target());
+    let mut request = Request::builder()
+        .method(match ask.head {
+            true => Method::HEAD,
+            false => Method::GET,
+        })
         .header(header::USER_AGENT, USER_AGENT)
         .header(header::ACCEPT, HeaderValue::from_static(ask.accept))
         .header(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+    request = match absolute {
+        true => {
+            let mut parts = path.clone().into_parts();
+            parts.scheme = Some(Scheme::HTTPS);
+            parts.authority = Some(origin.authority().parse().map_err(|cause| bad(Box::new(cause)))?);
+            request.uri(Uri::from_parts(parts).map_err(|cause| bad(Box::new(cause)))?)
+        }
+        false => request.uri(path.clone()).header(header::HOST, origin.authority()),
+    };
     if let Some(authorization) = ask.authorization {
         request = request.header(header::AUTHORIZATION, authorization);
     }
-    request
-        .body(Empty::new())
-        .map_err(|cause| Error::new(ErrorKind::Invalid, "the request cannot be written").because(cause))
+    if let Some(range) = ask.range {
+        request = request.header(header::RANGE, range.header());
+    }
+    request.body(Empty::new()).map_err(|cause| bad(Box::new(cause)))
 }
 
-/// A GET may be sent again on a new connection when a kept one broke before the response: the
+/// A request may be sent again on a new connection when a kept one broke before the response: the
 /// peer had most likely closed it already.
 fn failed(url: &Url, cause: hyper::Error) -> Failed {
     let origin = url.origin();
@@ -210,7 +268,10 @@ fn failed(url: &Url, cause: hyper::Error) -> Failed {
     };
     Failed {
         stale: !cause.is_parse(),
-        error: Error::new(kind, message).because(cause),
+        error: match cause.is_parse() {
+            true => Error::new(kind, message).because(cause),
+            false => Error::new(kind, message).because(cause).passing(None),
+        },
     }
 }
 

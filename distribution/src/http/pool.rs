@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Connections between two requests.
+//! Connections between two requests, and those that serve several at once.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::dial::Sender;
+use super::sender::Sender;
 use super::url::Origin;
 
 /// Idle connections kept for one origin: a few parallel layers and the documents before them.
@@ -13,26 +13,32 @@ const MAX_IDLE: usize = 8;
 /// How long an idle connection is trusted; common servers close theirs after 60 s and more.
 const MAX_AGE: Duration = Duration::from_secs(30);
 
-/// Idle connections by origin.
+/// Connections by origin, each with the time of its last use.
 #[derive(Debug, Default)]
 pub(crate) struct Pool {
     idle: Mutex<HashMap<Origin, Vec<(Sender, Instant)>>>,
 }
 
 impl Pool {
-    /// The connection used last, which is the one most likely still open.
+    /// The connection used last, which is the one most likely still open. One that can be shared
+    /// stays here, too.
     pub(crate) fn take(&self, origin: &Origin) -> Option<Sender> {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         let senders = idle.get_mut(origin)?;
         while let Some((sender, since)) = senders.pop() {
-            if fresh(&sender, since) {
-                return Some(sender);
+            if !fresh(&sender, since) {
+                continue;
             }
+            if let Some(other) = sender.share() {
+                senders.push((other, Instant::now()));
+            }
+            return Some(sender);
         }
         idle.remove(origin);
         None
     }
 
+    /// Keeps a connection that is free, or one that can be shared.
     pub(crate) fn put(&self, origin: Origin, sender: Sender) {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         idle.retain(|_, senders| {
@@ -40,8 +46,21 @@ impl Pool {
             !senders.is_empty()
         });
         let senders = idle.entry(origin).or_default();
+        if sender.is_shared() {
+            // One is enough, and the newest lives longest.
+            senders.retain(|(sender, _)| !sender.is_shared());
+        }
         if senders.len() < MAX_IDLE {
             senders.push((sender, Instant::now()));
+        }
+    }
+
+    /// Gives up on a shared connection over which a request failed. Requests that are on their
+    /// way over it go on.
+    pub(crate) fn forget_shared(&self, origin: &Origin) {
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(senders) = idle.get_mut(origin) {
+            senders.retain(|(sender, _)| !sender.is_shared());
         }
     }
 }

@@ -14,6 +14,10 @@ use crate::{Error, ErrorKind};
 /// Bytes of one file of extra authorities; the whole Mozilla bundle has 0.3 MiB.
 const MAX_PEM: usize = 4 << 20;
 
+/// HTTP/2 by its name in ALPN (RFC 9113 section 3.2).
+#[cfg(feature = "http2")]
+pub(crate) const H2: &[u8] = b"h2";
+
 /// A TLS configuration with its authorities.
 #[derive(Debug)]
 pub(crate) struct Trust {
@@ -43,6 +47,8 @@ impl Trust {
             .with_root_certificates(roots)
             .with_no_client_auth();
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        #[cfg(feature = "http2")]
+        config.alpn_protocols.insert(0, H2.to_vec());
         Ok(Self {
             config: Arc::new(config),
             roots: count,

@@ -3,9 +3,12 @@
 
 mod archive;
 mod auth;
+mod blobs;
 mod image;
 mod layout;
 mod net;
 mod pull;
 mod resolve;
+mod resume;
+mod retry;
 mod server;

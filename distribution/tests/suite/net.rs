@@ -3,11 +3,11 @@
 
 use std::time::Duration;
 
-use distribution::{Client, Credential, ErrorKind, Source};
+use distribution::{Client, Credential, ErrorKind, Retry, Source};
 use tokio::net::TcpListener;
 
 use crate::image::{assert_error, image, pull, registry, tag};
-use crate::server::{Reply, Server, authority};
+use crate::server::{Reply, Server, authority, wary};
 
 #[tokio::test]
 async fn a_redirect_takes_no_credential_to_another_origin() {
@@ -150,29 +150,21 @@ async fn tls_needs_an_authority_that_was_given() {
     let (ca, acceptor) = authority();
     let (other, _) = authority();
     let server = Server::start_tls(acceptor, |asked| image().serve(asked)).await;
-    let client = Client::builder()
-        .without_system_roots()
-        .ca_pem(ca)
-        .build()
-        .unwrap();
+    let client = wary().ca_pem(ca).build().unwrap();
     pull(&registry(&client, &server.host())).await.unwrap();
     assert_eq!(server.connections(), 1);
     let by_name = format!("localhost:{}", server.address.port());
     pull(&registry(&client, &by_name)).await.unwrap();
     let asked = server.asked().len();
 
-    let client = Client::builder()
-        .without_system_roots()
-        .ca_pem(other)
-        .build()
-        .unwrap();
+    let client = wary().ca_pem(other).build().unwrap();
     let error = registry(&client, &server.host())
         .document(&tag())
         .await
         .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Tls);
     assert!(error.hint().unwrap().contains("private certificate authority"));
-    let client = Client::builder().without_system_roots().build().unwrap();
+    let client = wary().build().unwrap();
     let error = registry(&client, &server.host())
         .document(&tag())
         .await
@@ -183,7 +175,7 @@ async fn tls_needs_an_authority_that_was_given() {
             .unwrap()
             .contains("no certificate authority is known")
     );
-    let client = Client::builder().build().unwrap();
+    let client = Client::builder().retry(Retry::NEVER).build().unwrap();
     assert_error(
         registry(&client, &server.host()).document(&tag()).await,
         ErrorKind::Tls,
@@ -196,11 +188,7 @@ async fn tls_needs_an_authority_that_was_given() {
 async fn a_host_that_was_not_named_is_not_spoken_to_in_the_clear() {
     let server = Server::start(|asked| image().serve(asked)).await;
     for named in ["127.0.0.1", "127.0.0.1:1", "localhost"] {
-        let client = Client::builder()
-            .without_system_roots()
-            .plain_http(named)
-            .build()
-            .unwrap();
+        let client = wary().plain_http(named).build().unwrap();
         assert_error(
             registry(&client, &server.host()).document(&tag()).await,
             ErrorKind::Tls,
@@ -229,11 +217,7 @@ async fn a_peer_that_is_not_there_is_named() {
         .local_addr()
         .unwrap()
         .to_string();
-    let client = Client::builder()
-        .without_system_roots()
-        .plain_http(&gone)
-        .build()
-        .unwrap();
+    let client = wary().plain_http(&gone).build().unwrap();
     let outcome = registry(&client, &gone).document(&tag()).await;
     assert_error(
         outcome,
@@ -248,12 +232,7 @@ async fn a_peer_that_never_answers_is_given_up() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let host = listener.local_addr().unwrap().to_string();
     let limit = Duration::from_millis(100);
-    let builder = || {
-        Client::builder()
-            .without_system_roots()
-            .connect_timeout(limit)
-            .idle_timeout(limit)
-    };
+    let builder = || wary().connect_timeout(limit).idle_timeout(limit);
     let client = builder().build().unwrap();
     assert_error(
         registry(&client, &host).document(&tag()).await,
@@ -270,12 +249,7 @@ async fn a_peer_that_never_answers_is_given_up() {
 
 #[test]
 fn settings_that_cannot_be_used_are_refused_at_once() {
-    let pem = |text: &str| {
-        Client::builder()
-            .without_system_roots()
-            .ca_pem(text.into())
-            .build()
-    };
+    let pem = |text: &str| wary().ca_pem(text.into()).build();
     assert_error(pem(""), ErrorKind::Invalid, "no certificate");
     assert_error(
         pem("-----BEGIN CERTIFICATE-----\n!!!\n-----END CERTIFICATE-----\n"),
@@ -287,7 +261,7 @@ fn settings_that_cannot_be_used_are_refused_at_once() {
     for host in [
         "", "http://h", "h/path", "h:0", "h:99999", "u@h", "[::1", "[::g]:1", "h:1:2",
     ] {
-        let outcome = Client::builder().without_system_roots().plain_http(host).build();
+        let outcome = wary().plain_http(host).build();
         assert_error(outcome, ErrorKind::Invalid, "not a host");
     }
 }

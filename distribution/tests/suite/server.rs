@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use distribution::{Client, ClientBuilder};
+use distribution::{Client, ClientBuilder, Retry};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rustls::crypto::aws_lc_rs::default_provider;
 use rustls::pki_types::PrivateKeyDer;
@@ -54,6 +54,8 @@ enum Framing {
     Stall(u64),
     /// This Content-Length, then single bytes at this distance for ever.
     Drip(u64, Duration),
+    /// Content-Length, then the body in pieces of this size with a pause before each.
+    Paced(usize, Duration),
     /// No length; the end of the connection ends the body.
     Close,
     /// Chunks of 1000 bytes.
@@ -128,6 +130,10 @@ impl Reply {
 
     pub(crate) fn dripping(self, length: u64, distance: Duration) -> Self {
         self.framed(Framing::Drip(length, distance))
+    }
+
+    pub(crate) fn paced(self, piece: usize, pause: Duration) -> Self {
+        self.framed(Framing::Paced(piece, pause))
     }
 
     pub(crate) fn closing(self) -> Self {
@@ -218,10 +224,16 @@ impl Server {
         self.connections.load(Ordering::SeqCst)
     }
 
-    /// A builder of a client that may speak to this server without TLS and trusts nobody.
+    /// A builder of a client that may speak to this server without TLS, trusts nobody and tries
+    /// everything once.
     pub(crate) fn client(&self) -> ClientBuilder {
-        Client::builder().without_system_roots().plain_http(&self.host())
+        wary().plain_http(&self.host())
     }
+}
+
+/// A builder of a client that trusts nobody and tries everything once.
+pub(crate) fn wary() -> ClientBuilder {
+    Client::builder().without_system_roots().retry(Retry::NEVER)
 }
 
 /// Answers until one side ends; true if it should end with a reset.
@@ -236,7 +248,9 @@ where
             head.push_str(&format!("{name}: {value}\r\n"));
         }
         let framing = match &reply.framing {
-            Framing::Length | Framing::Hangup => format!("content-length: {}", reply.body.len()),
+            Framing::Length | Framing::Hangup | Framing::Paced(..) => {
+                format!("content-length: {}", reply.body.len())
+            }
             Framing::Claim(length)
             | Framing::Reset(length)
             | Framing::Stall(length)
@@ -263,12 +277,18 @@ where
                 stream.write_all(b"\r\n").await?;
             }
             stream.write_all(b"0\r\n\r\n").await?;
+        } else if let Framing::Paced(piece, pause) = reply.framing {
+            for piece in reply.body.chunks(piece) {
+                tokio::time::sleep(pause).await;
+                stream.write_all(piece).await?;
+                stream.flush().await?;
+            }
         } else {
             stream.write_all(&reply.body).await?;
         }
         stream.flush().await?;
         match reply.framing {
-            Framing::Length | Framing::Chunked => {}
+            Framing::Length | Framing::Chunked | Framing::Paced(..) => {}
             Framing::Reset(_) => return Ok(true),
             Framing::Stall(_) => std::future::pending().await,
             Framing::Drip(_, distance) => loop {

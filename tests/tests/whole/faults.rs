@@ -47,7 +47,7 @@ fn a_registry_that_lies_is_found_out() {
     let second = &honest.layers[1].digest;
     let short = &second[..15];
     for (effect, words) in [
-        (Effect::Cut(1000), &["layer 2 of 2", "1000"][..]),
+        (Effect::Cut(1000), &["layer 2 of 2", "tried 6 times"][..]),
         (Effect::Replace(vec![7; 100]), &["layer 2 of 2", "100"]),
         (Effect::Extra(vec![7; 10]), &["layer 2 of 2"]),
         (Effect::Status(404), &["layer 2 of 2"]),
