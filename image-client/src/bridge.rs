@@ -4,7 +4,7 @@
 //! What lies between is bounded by bytes, not by pieces: a source may cut a blob into pieces of any size.
 
 use std::fmt;
-use std::io::{self, Read};
+use std::io::{self, BufRead, Read};
 use std::sync::Arc;
 
 use bytes::{Buf, Bytes};
@@ -109,26 +109,21 @@ impl BlobWriter {
 impl BlobReader {
     /// Reads what the unpacker left. Returns only at the blob's end, when its size and digest are verified.
     pub(crate) fn finish(&mut self) -> io::Result<()> {
-        io::copy(self, &mut io::sink()).map(drop)
+        loop {
+            match self.fill_buf()?.len() {
+                0 => return Ok(()),
+                length => self.consume(length),
+            }
+        }
     }
 }
 
-impl Read for BlobReader {
-    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        if buf.is_empty() {
-            return Ok(0);
-        }
-        while !self.ended {
-            if let Some(piece) = &mut self.now {
-                let n = piece.bytes.remaining().min(buf.len());
-                if n > 0 {
-                    piece.bytes.copy_to_slice(&mut buf[..n]);
-                    return Ok(n);
-                }
-                self.now = None;
-            }
+/// Gives the pieces themselves, so that their bytes are copied nowhere on their way.
+impl BufRead for BlobReader {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        while self.now.is_none() && !self.ended {
             match self.messages.blocking_recv() {
-                Some(Message::Piece(piece)) => self.now = Some(piece),
+                Some(Message::Piece(piece)) => self.now = Some(piece).filter(|piece| !piece.bytes.is_empty()),
                 Some(Message::End) => self.ended = true,
                 None => {
                     return Err(io::Error::new(
@@ -138,7 +133,27 @@ impl Read for BlobReader {
                 }
             }
         }
-        Ok(0)
+        Ok(self.now.as_ref().map_or(&[], |piece| &piece.bytes))
+    }
+
+    fn consume(&mut self, length: usize) {
+        if let Some(piece) = &mut self.now {
+            piece.bytes.advance(length);
+            if piece.bytes.is_empty() {
+                self.now = None;
+            }
+        }
+    }
+}
+
+impl Read for BlobReader {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        if buf.is_empty() {
+            return Ok(0);
+        }
+        let length = self.fill_buf()?.read(buf)?;
+        self.consume(length);
+        Ok(length)
     }
 }
 
@@ -170,6 +185,28 @@ mod tests {
         reader.read_to_end(&mut all).unwrap();
         assert_eq!(all, b"abcde");
         assert_eq!(reader.read(&mut [0; 8]).unwrap(), 0);
+    }
+
+    #[test]
+    fn a_piece_s_room_comes_free_with_its_last_byte() {
+        let (writer, mut reader) = channel();
+        runtime().block_on(async {
+            assert!(writer.send(Bytes::from(vec![7; PIECE])).await);
+            // Says nothing, and is no end.
+            assert!(writer.send(Bytes::new()).await);
+            assert!(writer.send(Bytes::from_static(b"x")).await);
+        });
+        writer.messages.send(Message::End).ok();
+        assert_eq!(reader.fill_buf().unwrap(), [7; PIECE]);
+        reader.consume(PIECE - 1);
+        assert_eq!(reader.fill_buf().unwrap(), [7]);
+        assert_eq!(writer.room.available_permits(), WINDOW - 3 * PIECE);
+        reader.consume(1);
+        assert_eq!(writer.room.available_permits(), WINDOW - 2 * PIECE);
+        assert_eq!(reader.fill_buf().unwrap(), b"x");
+        reader.finish().unwrap();
+        assert_eq!(writer.room.available_permits(), WINDOW);
+        assert!(reader.fill_buf().unwrap().is_empty());
     }
 
     #[test]

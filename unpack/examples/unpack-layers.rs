@@ -4,7 +4,7 @@
 //! The compression is told by each file's first bytes. For looking at a layer and for profiling.
 
 use std::fs::File;
-use std::io::{Read, Seek};
+use std::io::{BufReader, Read, Seek};
 use std::path::Path;
 
 use unpack::{Codec, Layer, Root, Whiteouts};
@@ -26,7 +26,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         Layer::new(&root)
             .whiteouts(Whiteouts::Remove)
             .codec(codec)
-            .unpack(file)?;
+            .unpack(BufReader::with_capacity(64 << 10, file))?;
     }
     Ok(())
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-use std::io::{self, BufRead, BufReader, Read};
+use std::io::{self, BufRead, Read};
 
 use crate::{Error, ErrorKind, Limits, gzip};
 
@@ -27,26 +27,27 @@ impl Codec {
     ///
     /// # Errors
     /// The decoder cannot be set up.
-    pub fn inflate<'a, R: Read + 'a>(self, reader: R, limits: &'a Limits) -> Result<impl Read + 'a, Error> {
+    pub fn inflate<'a, R: BufRead + 'a>(
+        self,
+        reader: R,
+        limits: &'a Limits,
+    ) -> Result<impl Read + 'a, Error> {
         Inflated::new(self, reader, limits)
     }
 }
 
-/// Compressed bytes are read in pieces of this size.
-const READ_BYTES: usize = 64 << 10;
-
 /// Inflated bytes, cut off where a limit says so.
-pub(crate) struct Inflated<'a, R: Read> {
+pub(crate) struct Inflated<'a, R: BufRead> {
     inner: Decoder<'a, Counted<R>>,
     codec: Codec,
     limits: &'a Limits,
     bytes: u64,
 }
 
-enum Decoder<'a, R: Read> {
-    Plain(BufReader<R>),
-    Gzip(gzip::Decoder<BufReader<R>>),
-    Zstd(Box<zstd::Decoder<'a, BufReader<R>>>),
+enum Decoder<'a, R: BufRead> {
+    Plain(R),
+    Gzip(gzip::Decoder<R>),
+    Zstd(Box<zstd::Decoder<'a, R>>),
 }
 
 struct Counted<R> {
@@ -56,16 +57,13 @@ struct Counted<R> {
     failed: bool,
 }
 
-impl<'a, R: Read> Inflated<'a, R> {
+impl<'a, R: BufRead> Inflated<'a, R> {
     pub(crate) fn new(codec: Codec, reader: R, limits: &'a Limits) -> Result<Self, Error> {
-        let input = BufReader::with_capacity(
-            READ_BYTES,
-            Counted {
-                inner: reader,
-                bytes: 0,
-                failed: false,
-            },
-        );
+        let input = Counted {
+            inner: reader,
+            bytes: 0,
+            failed: false,
+        };
         let inner = match codec {
             Codec::Plain => Decoder::Plain(input),
             Codec::Gzip => Decoder::Gzip(gzip::Decoder::new(input)),
@@ -117,20 +115,15 @@ impl<'a, R: Read> Inflated<'a, R> {
 
     fn input(&mut self) -> &mut Counted<R> {
         match &mut self.inner {
-            Decoder::Plain(d) => d.get_mut(),
-            Decoder::Gzip(d) => d.get_mut().get_mut(),
-            Decoder::Zstd(d) => d.get_mut().get_mut(),
+            Decoder::Plain(d) => d,
+            Decoder::Gzip(d) => d.get_mut(),
+            Decoder::Zstd(d) => d.get_mut(),
         }
     }
 
     /// At the end of the contents nothing compressed may be left: all of it is under the digest.
     fn drained(&mut self) -> Result<(), Error> {
-        let rest = match &mut self.inner {
-            Decoder::Plain(d) => d.fill_buf(),
-            Decoder::Gzip(d) => d.get_mut().fill_buf(),
-            Decoder::Zstd(d) => d.get_mut().fill_buf(),
-        };
-        match rest {
+        match self.input().fill_buf() {
             Ok([]) => Ok(()),
             Ok(_) => Err(Error::new(ErrorKind::Codec(match self.codec {
                 Codec::Plain => "tar: bytes after the end",
@@ -155,13 +148,28 @@ impl<'a, R: Read> Inflated<'a, R> {
     }
 }
 
-impl<R: Read> Read for Inflated<'_, R> {
+impl<R: BufRead> Read for Inflated<'_, R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         self.fill(buffer).map_err(io::Error::other)
     }
 }
 
-impl<R: Read> Read for Counted<R> {
+impl<R: BufRead> BufRead for Counted<R> {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        let result = self.inner.fill_buf();
+        if let Err(e) = &result {
+            self.failed = e.kind() != io::ErrorKind::Interrupted;
+        }
+        result
+    }
+
+    fn consume(&mut self, length: usize) {
+        self.inner.consume(length);
+        self.bytes += length as u64;
+    }
+}
+
+impl<R: BufRead> Read for Counted<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let result = self.inner.read(buffer);
         match &result {

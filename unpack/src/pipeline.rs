@@ -103,7 +103,7 @@ pub(crate) struct Outcome<T> {
 
 /// Inflates `reader` to its end while the bytes are hashed and `consume` takes them.
 pub(crate) fn run<T: Send>(
-    reader: impl Read,
+    reader: impl BufRead,
     codec: Codec,
     limits: &Limits,
     algorithm: Algorithm,
@@ -146,7 +146,7 @@ pub(crate) fn run<T: Send>(
 }
 
 fn inflate(
-    reader: impl Read,
+    reader: impl BufRead,
     codec: Codec,
     limits: &Limits,
     home: &SyncSender<Vec<u8>>,

@@ -4,7 +4,7 @@
 
 mod common;
 
-use std::io::Read;
+use std::io::{BufRead, BufReader, Read};
 
 use common::{Place, brief, tar};
 use unpack::{Codec, Error, ErrorKind, Layer, Root};
@@ -99,7 +99,10 @@ fn a_reader_s_own_error_is_the_cause() {
     ] {
         let place = Place::new();
         let root = Root::create(&place.root()).expect("root");
-        let error = Layer::new(&root).codec(kind).unpack(Cut(bytes)).expect_err("cut");
+        let error = Layer::new(&root)
+            .codec(kind)
+            .unpack(BufReader::new(Cut(bytes)))
+            .expect_err("cut");
         assert_eq!(error.kind(), &ErrorKind::Read, "{error}");
         assert_eq!(
             error.io_error().expect("a cause").to_string(),
@@ -116,6 +119,53 @@ fn a_cut_anywhere_ends_in_an_error() {
     for (kind, bytes) in [(Codec::Gzip, gzip(&tar)), (Codec::Zstd, zst)] {
         for end in 0..bytes.len() {
             assert!(codec(kind, &bytes[..end]).is_err(), "{kind:?} cut at {end}");
+        }
+    }
+}
+
+/// Bytes that arrive in pieces of one size.
+struct Pieces<'a>(&'a [u8], usize);
+
+impl BufRead for Pieces<'_> {
+    fn fill_buf(&mut self) -> std::io::Result<&[u8]> {
+        Ok(&self.0[..self.1.min(self.0.len())])
+    }
+
+    fn consume(&mut self, length: usize) {
+        assert!(length <= self.1, "more than was given");
+        self.0 = &self.0[length..];
+    }
+}
+
+impl Read for Pieces<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let length = self.fill_buf()?.read(buffer)?;
+        self.consume(length);
+        Ok(length)
+    }
+}
+
+#[test]
+fn layers_arrive_in_pieces_of_any_size() {
+    let tar = tar(&format!("f /a \"{}\"\nd /d\nf /d/b \"2\"", "x".repeat(5000)));
+    let zst = zstd::encode_all(&tar[..], 3).expect("zstd");
+    let two = [zst.clone(), zst].concat();
+    for (kind, bytes) in [
+        (Codec::Plain, &tar),
+        (Codec::Gzip, &gzip(&tar)),
+        (Codec::Zstd, &two),
+    ] {
+        for size in [1, 2, 100, 511, 512, 513, 1 << 20] {
+            let place = Place::new();
+            let root = Root::create(&place.root()).expect("root");
+            let layer = Layer::new(&root).codec(kind);
+            let done = layer.unpack(Pieces(bytes, size)).expect("a valid layer");
+            assert_eq!(brief(&place.root()).len(), 3, "{kind:?} in pieces of {size}");
+            let want = match kind {
+                Codec::Zstd => image_spec::Digest::sha256(&[&tar[..], &tar].concat()),
+                _ => image_spec::Digest::sha256(&tar),
+            };
+            assert_eq!(done.diff_id, want, "{kind:?} in pieces of {size}");
         }
     }
 }

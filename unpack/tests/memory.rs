@@ -5,7 +5,7 @@
 
 mod common;
 
-use std::io::Read;
+use std::io::{BufReader, Read};
 
 use common::mounts::Mounted;
 use common::{Place, tar};
@@ -59,7 +59,7 @@ impl Read for Files {
 fn unpack(place: &Place, codec: Codec, reader: impl Read) -> Result<(), unpack::Error> {
     let root = Root::create(&place.root())?;
     let layer = Layer::new(&root).whiteouts(Whiteouts::Overlay).codec(codec);
-    layer.unpack(reader).map(drop)
+    layer.unpack(BufReader::new(reader)).map(drop)
 }
 
 #[test]
