@@ -28,6 +28,10 @@ fn refused(text: &str, words: &str) {
 fn what_no_layer_may_say_is_refused_by_name() {
     refused("f /../x \"\"", "upwards");
     refused("f /a/../x \"\"", "upwards");
+    // Nor beside an entry whose directory is known.
+    refused("f /a/x \"\"\nf /a/.. \"\"", "upwards");
+    refused("f /a/x \"\"\nd /a/../", "upwards");
+    refused("f /a/x \"\"\nf /a/y pax.path=\"a/..\" \"\"", "upwards");
     refused("f /a \"\"\nh /b -> ../a", "upwards");
     refused("d /a\nh /b -> /a", "hard link to a directory");
     refused("h /b -> //", "hard link to the root");

@@ -218,6 +218,45 @@ fn a_link_among_the_parents_counts_only_within_its_layer() {
 }
 
 #[test]
+fn neighbours_of_an_entry_are_where_their_own_name_leads() {
+    // The directory of the entry before is gone, or a link on the way leads elsewhere.
+    check(
+        "d /a\nf /a/x \"1\"\nl /a -> b\nf /a/y \"2\"",
+        "l a -> b\nd b\nf b/y 2",
+    );
+    check("f /a/x \"1\"\nf /a \"\"\nf /a/y \"2\"", "d a\nf a/y 2");
+    check(
+        "f /a/b/x \"1\"\nl /a -> c\nf /a/b/y \"2\"",
+        "l a -> c\nd c\nd c/b\nf c/b/y 2",
+    );
+    check(
+        "l /l -> a\nf /l/x \"1\"\nl /l -> b\nf /l/y \"2\"\nd /l\nf /l/z \"3\"",
+        "d a\nf a/x 1\nd b\nf b/y 2\nd l\nf l/z 3",
+    );
+    check(
+        "f /a/x \"1\"\nl /l -> a\nf /l/y \"2\"\nd /a\nf /l/z \"3\"",
+        "d a\nf a/x 1\nf a/y 2\nf a/z 3\nl l -> a",
+    );
+    check(
+        "f /a/x \"1\"\n---\nf /a/y \"2\"\nw /a\nf /a/z \"3\"",
+        "d a\nf a/y 2\nf a/z 3",
+    );
+    check(
+        "f /a/x \"1\"\n---\nf /a/y \"2\"\nw /a/x\no /a\nf /a/z \"3\"",
+        "d a\nf a/y 2\nf a/z 3",
+    );
+    // Names that differ from it in more than the last part.
+    check(
+        "f /a/x \"1\"\nf /a//y \"2\"\nf /a/./z \"3\"\nf /a/b/c \"4\"\nd /a/d/\nd /a/.",
+        "d a\nd a/b\nf a/b/c 4\nd a/d\nf a/x 1\nf a/y 2\nf a/z 3",
+    );
+    check(
+        "f /ab/x \"1\"\nf /a/y \"2\"\nf /abc \"3\"",
+        "d a\nf a/y 2\nd ab\nf ab/x 1\nf abc 3",
+    );
+}
+
+#[test]
 fn whiteouts_remove_what_is_below_and_only_that() {
     check("f /a \"1\"\nf /b \"1\"\n---\nw /a", "f b 1");
     check("d /a\nd /a/b\nf /a/b/c \"1\"\n---\nw /a", "");

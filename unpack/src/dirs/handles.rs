@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Open handles of directories, as many as a process can have.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 
-use super::{Dirs, Id, ROOT};
+use super::{Dirs, Id, Node, ROOT};
 use crate::{Error, files};
 
 /// Handles that each of two sets keeps open.
@@ -13,63 +13,37 @@ const OPEN: usize = 64;
 /// Directories passed with one call to open one below; their names fit into one path for certain.
 const HOP: usize = 15;
 
+/// Directories with open handles, the oldest first.
 #[derive(Debug, Default)]
-pub(super) struct Handles {
-    /// Directories that were worked in: the next entry is nearly always near the last.
-    last: Opened,
-    /// Directories on the way to deep ones: of these none is then far from an open one.
-    way: Opened,
-}
-
-impl Handles {
-    pub(super) fn forget(&mut self, id: Id) {
-        self.last.open.remove(&id);
-        self.way.open.remove(&id);
-    }
-
-    fn get(&self, id: Id) -> Option<&Rc<OwnedFd>> {
-        self.last.open.get(&id).or_else(|| self.way.open.get(&id))
-    }
-}
-
-/// Handles of which the oldest is closed where they become too many.
-#[derive(Debug, Default)]
-struct Opened {
-    open: HashMap<Id, Rc<OwnedFd>>,
-    order: VecDeque<Id>,
-}
+pub(super) struct Opened(VecDeque<Id>);
 
 impl Opened {
-    fn keep(&mut self, id: Id, fd: Rc<OwnedFd>) {
-        if self.order.len() >= OPEN
-            && let Some(oldest) = self.order.pop_front()
+    /// Keeps a handle in its directory's node; where there are too many, the oldest is closed.
+    fn keep(&mut self, nodes: &mut [Node], id: Id, fd: Rc<OwnedFd>) {
+        if self.0.len() >= OPEN
+            && let Some(oldest) = self.0.pop_front()
         {
-            self.open.remove(&oldest);
+            nodes[oldest.0 as usize].handle = None;
         }
-        self.order.push_back(id);
-        self.open.insert(id, fd);
+        self.0.push_back(id);
+        nodes[id.0 as usize].handle = Some(fd);
     }
 }
 
 impl Dirs {
     /// A handle of the directory.
     pub(crate) fn fd(&mut self, id: Id) -> Result<Rc<OwnedFd>, Error> {
-        if id == ROOT {
-            return Ok(self.root.clone());
-        }
-        if let Some(fd) = self.handles.get(id) {
-            return Ok(fd.clone());
-        }
-        let mut chain = vec![id];
+        let handle = |dirs: &Dirs, id: Id| match id {
+            ROOT => Some(dirs.root.clone()),
+            id => dirs.nodes[id.0 as usize].handle.clone(),
+        };
+        let (mut at, mut chain) = (id, Vec::new());
         let mut fd = loop {
-            let at = self.node(chain[chain.len() - 1]).parent;
-            if at == ROOT {
-                break self.root.clone();
-            }
-            if let Some(fd) = self.handles.get(at) {
-                break fd.clone();
+            if let Some(fd) = handle(self, at) {
+                break fd;
             }
             chain.push(at);
+            at = self.node(at).parent;
         };
         // From the outermost on.
         for hop in chain.rchunks(HOP) {
@@ -77,10 +51,10 @@ impl Dirs {
             let path = names.join(&b'/');
             fd = Rc::new(files::open_dir(&fd, &path).map_err(|e| Error::io("open a directory", e))?);
             let kept = match hop[0] == id {
-                true => &mut self.handles.last,
-                false => &mut self.handles.way,
+                true => &mut self.last,
+                false => &mut self.way,
             };
-            kept.keep(hop[0], fd.clone());
+            kept.keep(&mut self.nodes, hop[0], fd.clone());
         }
         Ok(fd)
     }

@@ -17,7 +17,7 @@ use std::rc::Rc;
 use nix::errno::Errno;
 use nix::sys::stat::{Mode, SFlag, fstat, mkdirat};
 
-use self::handles::Handles;
+use self::handles::Opened;
 use crate::tar::Meta;
 use crate::{Error, Limits, Root, files, metadata};
 
@@ -54,6 +54,8 @@ pub(crate) struct Node {
     /// Whiteouts for overlayfs were made in it.
     pub(crate) whiteouts: bool,
     pub(crate) removed: bool,
+    /// Open, if it is one of those that are kept open.
+    handle: Option<Rc<OwnedFd>>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,7 +72,10 @@ pub(crate) struct Dirs {
     /// The root holds lower layers already.
     lower: bool,
     root: Rc<OwnedFd>,
-    handles: Handles,
+    /// Directories that were worked in: the next entry is nearly always near the last.
+    last: Opened,
+    /// Directories on the way to deep ones: of these none is then far from an open one.
+    way: Opened,
     max_depth: usize,
     max_bytes: u64,
     bytes: u64,
@@ -98,7 +103,8 @@ impl Dirs {
             nodes: vec![node],
             lower,
             root,
-            handles: Handles::default(),
+            last: Opened::default(),
+            way: Opened::default(),
             max_depth: limits.depth,
             max_bytes: limits.record_bytes,
             bytes: 0,
@@ -152,9 +158,9 @@ impl Dirs {
         let mut gone: Vec<Child> = self.node(id).children.remove(name).into_iter().collect();
         while let Some(child) = gone.pop() {
             if let Child::Directory(id) = child {
-                self.handles.forget(id);
                 let node = self.node(id);
                 node.removed = true;
+                node.handle = None;
                 gone.extend(std::mem::take(&mut node.children).into_values());
             }
         }
@@ -258,6 +264,17 @@ impl Dirs {
         ids
     }
 
+    /// Whether these parts are the directory's path.
+    pub(crate) fn is_at(&self, mut id: Id, path: &[&[u8]]) -> bool {
+        let named = path.iter().rev().all(|name| {
+            let node = &self.nodes[id.0 as usize];
+            let named = id != ROOT && *node.name == **name;
+            id = node.parent;
+            named
+        });
+        named && id == ROOT
+    }
+
     /// The path of a name in a directory.
     pub(crate) fn path_of(&self, id: Id, name: &[u8]) -> Vec<u8> {
         let mut path = self.path(id);
@@ -297,6 +314,7 @@ impl Node {
             hidden: HashSet::new(),
             whiteouts: false,
             removed: false,
+            handle: None,
         }
     }
 }

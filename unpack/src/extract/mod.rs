@@ -32,8 +32,18 @@ pub(crate) struct Extractor {
     /// Hard links to a lower layer's file, by directory and name, with the entry's place in the layer.
     links: HashMap<(Id, Vec<u8>), (u64, Vec<u8>)>,
     copies: links::Copies,
+    /// Where the entry before was made; the next one is mostly there too.
+    near: Option<Near>,
     /// No directory passes anything on to what is made in it, so far.
     plain: bool,
+}
+
+/// A directory by the name that led to it, which has no link in it. As long as the directory is there,
+/// the name leads to it.
+struct Near {
+    /// With the slash behind it; empty for the root.
+    name: Vec<u8>,
+    id: Id,
 }
 
 pub(crate) struct Done {
@@ -66,6 +76,7 @@ impl Extractor {
             entries: 0,
             links: HashMap::new(),
             copies: links::Copies::default(),
+            near: None,
             plain,
         })
     }
@@ -74,8 +85,9 @@ impl Extractor {
         let mut archive = Entries::new(input, self.limits.clone());
         while let Some(entry) = archive.next()? {
             self.entries += 1;
-            let name = entry.name.clone();
-            self.entry(entry, &mut archive).map_err(|e| e.at(&name))?;
+            let Entry { name, kind, meta } = entry;
+            self.entry(&name, kind, meta, &mut archive)
+                .map_err(|e| e.at(&name))?;
         }
         let notes = self.finish()?;
         Ok(Done {
@@ -86,13 +98,25 @@ impl Extractor {
         })
     }
 
-    fn entry(&mut self, entry: Entry, archive: &mut Entries<impl BufRead>) -> Result<(), Error> {
-        let components = components(&entry.name, &self.limits)?;
+    fn entry(
+        &mut self,
+        name: &[u8],
+        kind: Kind,
+        meta: Meta,
+        archive: &mut Entries<impl BufRead>,
+    ) -> Result<(), Error> {
+        // Overlayfs takes this device for a whiteout, so no tree can show it; it opens nothing anyway.
+        let hidden = kind == Kind::CharDevice(0, 0);
+        if !hidden && let Some((parent, name)) = self.near(name) {
+            return self.make(parent, name, kind, meta, archive);
+        }
+        let whole = name;
+        let components = components(whole, &self.limits)?;
         let Some((name, parents)) = components.split_last() else {
-            return match entry.kind {
+            return match kind {
                 Kind::Directory => {
-                    self.dirs.remember(entry.meta.weight())?;
-                    self.dirs.node(ROOT).meta = Some(entry.meta);
+                    self.dirs.remember(meta.weight())?;
+                    self.dirs.node(ROOT).meta = Some(meta);
                     Ok(())
                 }
                 _ => Err(Error::refused("the root is no directory")),
@@ -104,36 +128,62 @@ impl Extractor {
                 false => Err(Error::refused("it lies below the name of a whiteout")),
             };
         }
-        if let Some(hidden) = name.strip_prefix(WHITEOUT) {
-            return self.whiteout(parents, name, hidden);
+        if let Some(lower) = name.strip_prefix(WHITEOUT) {
+            return self.whiteout(parents, name, lower);
         }
-        // Overlayfs takes this device for a whiteout, so no tree can show it; it opens nothing anyway.
-        if entry.kind == Kind::CharDevice(0, 0) {
+        if hidden {
             return Ok(());
         }
-        let parent = self.parent(parents)?;
-        let child = match entry.kind {
-            Kind::Directory => return self.directory(parent, name, entry.meta),
-            Kind::File { size, pieces } => self.file(parent, name, &entry.meta, size, pieces, archive)?,
-            Kind::Symlink(target) => self.symlink(parent, name, &entry.meta, &target)?,
+        // `Missing::Make` always arrives.
+        let parent = self.dirs.walk(parents, Missing::Make)?.unwrap_or(ROOT);
+        let before = whole.strip_suffix(b"/").unwrap_or(whole).strip_suffix(*name);
+        self.near = before
+            .filter(|before| matches!(before, [] | [.., b'/']) && self.dirs.is_at(parent, parents))
+            .map(|before| Near {
+                name: before.to_vec(),
+                id: parent,
+            });
+        self.make(parent, name, kind, meta, archive)
+    }
+
+    /// The directory and last part of a name that differs from the one before in nothing else.
+    fn near<'a>(&mut self, name: &'a [u8]) -> Option<(Id, &'a [u8])> {
+        let near = self.near.as_ref()?;
+        let last = name.strip_prefix(&near.name[..])?;
+        let last = last.strip_suffix(b"/").unwrap_or(last);
+        let plain = !matches!(last, b"" | b"." | b"..")
+            && !last.starts_with(WHITEOUT)
+            && !last.iter().any(|b| matches!(b, b'/' | 0))
+            && name.len() <= self.limits.name_bytes;
+        let id = near.id;
+        (plain && !self.dirs.node(id).removed).then_some((id, last))
+    }
+
+    fn make(
+        &mut self,
+        parent: Id,
+        name: &[u8],
+        kind: Kind,
+        meta: Meta,
+        archive: &mut Entries<impl BufRead>,
+    ) -> Result<(), Error> {
+        let child = match kind {
+            Kind::Directory => return self.directory(parent, name, meta),
+            Kind::File { size, pieces } => self.file(parent, name, &meta, size, pieces, archive)?,
+            Kind::Symlink(target) => self.symlink(parent, name, &meta, &target)?,
             Kind::HardLink(target) => self.hard_link(parent, name, &target)?,
-            Kind::Fifo => self.node(parent, name, &entry.meta, SFlag::S_IFIFO, 0)?,
+            Kind::Fifo => self.node(parent, name, &meta, SFlag::S_IFIFO, 0)?,
             Kind::CharDevice(major, minor) => {
-                self.device(parent, name, &entry.meta, SFlag::S_IFCHR, major, minor)?
+                self.device(parent, name, &meta, SFlag::S_IFCHR, major, minor)?
             }
             Kind::BlockDevice(major, minor) => {
-                self.device(parent, name, &entry.meta, SFlag::S_IFBLK, major, minor)?
+                self.device(parent, name, &meta, SFlag::S_IFBLK, major, minor)?
             }
         };
         if child != Child::Other || self.whiteouts == Whiteouts::Remove {
             self.dirs.set_child(parent, name, child)?;
         }
         Ok(())
-    }
-
-    fn parent(&mut self, parents: &[&[u8]]) -> Result<Id, Error> {
-        // `Missing::Make` always arrives.
-        Ok(self.dirs.walk(parents, Missing::Make)?.unwrap_or(ROOT))
     }
 
     fn directory(&mut self, parent: Id, name: &[u8], meta: Meta) -> Result<(), Error> {

@@ -48,14 +48,15 @@ impl<R: BufRead> Entries<R> {
             long_link: None,
         };
         let mut extended = false;
+        let mut block = [0; BLOCK];
         loop {
             self.skip_data()?;
-            let Some(block) = self.header_block()? else {
+            if !self.header_block(&mut block)? {
                 return match extended {
                     true => Err(Error::archive("the archive ends after an extension header")),
                     false => Ok(None),
                 };
-            };
+            }
             self.headers = self.headers.saturating_add(1);
             if self.headers > self.limits.entries {
                 return Err(Error::limit("entries", self.limits.entries));
@@ -81,7 +82,7 @@ impl<R: BufRead> Entries<R> {
                 }
                 Type::GnuLongName => pending.long_name = Some(self.long_name(size)?),
                 Type::GnuLongLink => pending.long_link = Some(self.long_name(size)?),
-                kind => return self.entry(header, kind, size, pending).map(Some),
+                kind => return self.entry(header, kind, size, pending),
             }
             extended = true;
         }
@@ -108,7 +109,13 @@ impl<R: BufRead> Entries<R> {
         self.data = self.data.saturating_sub(length as u64);
     }
 
-    fn entry(&mut self, header: &Header, kind: Type, size: u64, pending: Pending) -> Result<Entry, Error> {
+    fn entry(
+        &mut self,
+        header: &Header,
+        kind: Type,
+        size: u64,
+        pending: Pending,
+    ) -> Result<Option<Entry>, Error> {
         let Pending {
             mut records,
             long_name,
@@ -119,13 +126,10 @@ impl<R: BufRead> Entries<R> {
             .or(long_name)
             .or(records.path.take())
             .unwrap_or_else(|| header::name(header));
-        self.parts(header, kind, size, records, long_link, &name)
-            .map(|(kind, meta)| Entry {
-                name: name.clone(),
-                kind,
-                meta,
-            })
-            .map_err(|e| e.at(&name))
+        match self.parts(header, kind, size, records, long_link, &name) {
+            Ok((kind, meta)) => Ok(Some(Entry { name, kind, meta })),
+            Err(e) => Err(e.at(&name)),
+        }
     }
 
     fn parts(
@@ -219,10 +223,11 @@ impl<R: BufRead> Entries<R> {
     fn text_map(&mut self) -> Result<Vec<Piece>, Error> {
         let limits = self.limits.clone();
         let available = self.data;
-        let (pieces, used) = sparse::text(
-            || self.block()?.ok_or(Error::archive("a sparse map is cut")),
-            &limits,
-        )?;
+        let block = || {
+            let mut block = [0; BLOCK];
+            self.map_block(&mut block).map(|()| block)
+        };
+        let (pieces, used) = sparse::text(block, &limits)?;
         self.data = available
             .checked_sub(used)
             .ok_or(Error::archive("a sparse map is longer than its entry"))?;
@@ -238,7 +243,7 @@ impl<R: BufRead> Entries<R> {
         let mut more = gnu.is_extended();
         while more {
             let mut table = GnuExtSparseHeader::new();
-            *table.as_mut_bytes() = self.block()?.ok_or(Error::archive("a sparse map is cut"))?;
+            self.map_block(table.as_mut_bytes())?;
             sparse::table(table.sparse(), &mut pieces, &self.limits)?;
             more = table.is_extended();
         }
@@ -308,26 +313,34 @@ impl<R: BufRead> Entries<R> {
         Ok(())
     }
 
-    /// The next header; none at the end of the bytes or at a block of zeros.
-    fn header_block(&mut self) -> Result<Option<[u8; BLOCK]>, Error> {
-        let Some(block) = self.block()? else {
-            return Ok(None);
-        };
-        if is_zero(&block) {
+    /// Reads the next header; false at the end of the bytes or at a block of zeros.
+    fn header_block(&mut self, block: &mut [u8; BLOCK]) -> Result<bool, Error> {
+        if !self.block(block)? {
+            return Ok(false);
+        }
+        if is_zero(block) {
             // The end is two such blocks, or one where a builder saved the other.
-            return match self.block()?.is_none_or(|next| is_zero(&next)) {
-                true => Ok(None),
+            return match !self.block(block)? || is_zero(block) {
+                true => Ok(false),
                 false => Err(Error::archive("a block of zeros stands between entries")),
             };
         }
-        header::check(&block)?;
-        Ok(Some(block))
+        header::check(block)?;
+        Ok(true)
     }
 
-    fn block(&mut self) -> Result<Option<[u8; BLOCK]>, Error> {
-        let mut block = [0u8; BLOCK];
-        let mut rest = &mut block[..];
-        while !rest.is_empty() {
+    /// Reads a block of a sparse file's map.
+    fn map_block(&mut self, block: &mut [u8; BLOCK]) -> Result<(), Error> {
+        match self.block(block)? {
+            true => Ok(()),
+            false => Err(Error::archive("a sparse map is cut")),
+        }
+    }
+
+    /// Fills the block; false at the end of the bytes.
+    fn block(&mut self, block: &mut [u8; BLOCK]) -> Result<bool, Error> {
+        let mut filled = 0;
+        while let Some(rest) = block.get_mut(filled..).filter(|rest| !rest.is_empty()) {
             let bytes = self
                 .input
                 .fill_buf()
@@ -335,18 +348,17 @@ impl<R: BufRead> Entries<R> {
             let length = bytes.len().min(rest.len());
             if length == 0 {
                 // Some archives end with less than a block of zeros.
-                let empty = rest.len() == BLOCK;
-                return match empty || is_zero(&block) {
-                    true => Ok(None),
+                return match block.iter().take(filled).all(|b| *b == 0) {
+                    true => Ok(false),
                     false => Err(Error::archive("the archive ends inside a header")),
                 };
             }
-            let (head, tail) = rest.split_at_mut(length);
+            let (head, _) = rest.split_at_mut(length);
             head.copy_from_slice(bytes.get(..length).unwrap_or_default());
-            rest = tail;
+            filled = filled.saturating_add(length);
             self.input.consume(length);
         }
-        Ok(Some(block))
+        Ok(true)
     }
 }
 

@@ -9,6 +9,8 @@ use super::{BLOCK, number};
 use crate::Error;
 
 const NAME: Range<usize> = 0..100;
+const BEFORE_SUM: Range<usize> = 0..148;
+const BEHIND_SUM: Range<usize> = 156..BLOCK;
 const MAGIC: Range<usize> = 257..263;
 const DEVICE_MAJOR: Range<usize> = 329..337;
 const DEVICE_MINOR: Range<usize> = 337..345;
@@ -87,15 +89,12 @@ pub(super) fn check(block: &[u8; BLOCK]) -> Result<(), Error> {
     let header = Header::from_byte_slice(block);
     let want = number::field(&header.as_old().cksum)?;
     // The checksum's own bytes count as blanks.
-    let bytes = || {
-        block
-            .iter()
-            .enumerate()
-            .map(|(i, b)| if (148..156).contains(&i) { b' ' } else { *b })
-    };
-    let unsigned: i64 = bytes().map(i64::from).sum();
-    let signed = || bytes().map(|b| i64::from(b.cast_signed())).sum::<i64>();
-    if want == unsigned || want == signed() {
+    let parts = [field(block, BEFORE_SUM), &[b' '; 8], field(block, BEHIND_SUM)];
+    let of_part = |part: &&[u8]| part.iter().map(|b| u32::from(*b)).sum::<u32>();
+    let unsigned = || i64::from(parts.iter().map(of_part).sum::<u32>());
+    let of_part = |part: &&[u8]| part.iter().map(|b| i32::from(b.cast_signed())).sum::<i32>();
+    let signed = || i64::from(parts.iter().map(of_part).sum::<i32>());
+    if want == unsigned() || want == signed() {
         Ok(())
     } else {
         Err(Error::archive("a header's checksum is wrong"))
@@ -135,7 +134,7 @@ pub(super) fn device(header: &Header) -> Result<(u32, u32), Error> {
         u32::try_from(number::field(field(block, range))?)
             .ok()
             .filter(|number| number.checked_shr(bits) == Some(0))
-            .ok_or(Error::archive("a device number is out of range"))
+            .ok_or_else(|| Error::archive("a device number is out of range"))
     };
     Ok((number(DEVICE_MAJOR, 12)?, number(DEVICE_MINOR, 20)?))
 }
@@ -145,5 +144,5 @@ pub(super) fn id(value: i64) -> Result<u32, Error> {
     u32::try_from(value)
         .ok()
         .filter(|id| *id != u32::MAX)
-        .ok_or(Error::archive("an owner is out of range"))
+        .ok_or_else(|| Error::archive("an owner is out of range"))
 }

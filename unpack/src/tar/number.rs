@@ -12,14 +12,20 @@ pub(super) fn field(bytes: &[u8]) -> Result<i64, Error> {
 }
 
 fn octal(bytes: &[u8]) -> Result<i64, Error> {
-    let blank = |b: &u8| matches!(b, b' ' | 0);
-    let mut digits = bytes.iter().skip_while(|b| blank(b)).take_while(|b| !blank(b));
-    digits
-        .try_fold(0i64, |value, digit| match digit {
-            b'0'..=b'7' => value.checked_mul(8)?.checked_add(i64::from(digit & 7)),
-            _ => None,
-        })
-        .ok_or(Error::archive("a header field is no octal number"))
+    let bad = || Error::archive("a header field is no octal number");
+    let mut value: Option<i64> = None;
+    for byte in bytes {
+        value = match (byte, value) {
+            (b'0'..=b'7', value) => {
+                let before = value.unwrap_or(0).checked_mul(8).ok_or_else(bad)?;
+                Some(before | i64::from(byte & 7))
+            }
+            (b' ' | 0, None) => None,
+            (b' ' | 0, Some(_)) => break,
+            _ => return Err(bad()),
+        }
+    }
+    Ok(value.unwrap_or(0))
 }
 
 /// Two's complement, most significant byte first; the very first bit is the mark of this form.
@@ -47,7 +53,7 @@ pub(super) fn decimal(text: &[u8]) -> Result<u64, Error> {
             b'0'..=b'9' => value.checked_mul(10)?.checked_add(u64::from(digit & 15)),
             _ => None,
         })
-        .ok_or(Error::archive("a PAX record is no number"))
+        .ok_or_else(|| Error::archive("a PAX record is no number"))
 }
 
 /// A PAX time: seconds with a fraction, perhaps negative. Digits beyond nanoseconds are cut.
