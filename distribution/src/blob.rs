@@ -2,12 +2,13 @@
 //! A blob on its way in, checked while it passes.
 
 use std::fmt;
+use std::ops::Range;
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use image_spec::{Descriptor, Digest, Hasher};
 
+use crate::fetch::Fetch;
 use crate::local::Extent;
-use crate::remote::Remote;
 use crate::{Error, ErrorKind};
 
 /// A blob's bytes in order, hashed and counted as they pass.
@@ -21,7 +22,7 @@ pub struct Blob {
 }
 
 enum State {
-    Remote(Box<Remote>),
+    Fetch(Box<Fetch>),
     File(Extent),
     Whole(Bytes),
     Verified,
@@ -29,8 +30,8 @@ enum State {
 }
 
 impl Blob {
-    pub(crate) fn remote(descriptor: &Descriptor, remote: Remote) -> Self {
-        Self::new(descriptor, State::Remote(Box::new(remote)))
+    pub(crate) fn fetched(descriptor: &Descriptor, fetch: Fetch) -> Self {
+        Self::new(descriptor, State::Fetch(Box::new(fetch)))
     }
 
     pub(crate) fn file(descriptor: &Descriptor, extent: Extent) -> Self {
@@ -80,7 +81,7 @@ impl Blob {
     async fn advance(&mut self) -> Result<Option<Bytes>, Error> {
         let got = self.hasher.bytes();
         let next = match &mut self.state {
-            State::Remote(remote) => remote.chunk(Some(&self.hasher)).await?,
+            State::Fetch(fetch) => fetch.chunk(&self.hasher).await?,
             State::File(extent) => extent.chunk().await?,
             State::Whole(bytes) => Some(std::mem::take(bytes)).filter(|bytes| !bytes.is_empty()),
             State::Verified => None,
@@ -101,6 +102,26 @@ impl Blob {
             )),
             None => self.verify(),
         }
+    }
+
+    /// Bytes out of the middle, unverified; those before them are read for nothing.
+    pub(crate) async fn part(mut self, range: Range<u64>) -> Result<Bytes, Error> {
+        let mut part = BytesMut::new();
+        let mut at = 0;
+        while at < range.end {
+            let Some(mut bytes) = self.chunk().await? else {
+                break;
+            };
+            let end = at + bytes.len() as u64;
+            bytes.truncate(usize::try_from(range.end.min(end) - at).unwrap_or(usize::MAX));
+            bytes.advance(
+                usize::try_from(range.start.saturating_sub(at))
+                    .map_or(bytes.len(), |skip| skip.min(bytes.len())),
+            );
+            part.extend_from_slice(&bytes);
+            at = end;
+        }
+        Ok(part.freeze())
     }
 
     fn verify(&self) -> Result<Option<Bytes>, Error> {

@@ -9,8 +9,9 @@ use image_spec::Reference;
 
 use crate::auth::Sessions;
 use crate::authfile::hub;
+use crate::fetch::Lanes;
 use crate::http::{Http, Origin, Trust};
-use crate::{AuthFile, Credential, Error, Registry, Retry};
+use crate::{AuthFile, Credential, Error, Parallel, Registry, Retry};
 
 /// Time for each step to a connection: name and TCP together, then TLS.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -32,6 +33,7 @@ pub struct Client {
 pub(crate) struct Shared {
     pub(crate) http: Http,
     pub(crate) sessions: Sessions,
+    pub(crate) lanes: Lanes,
     plain: HashSet<Origin>,
     credentials: BTreeMap<String, Credential>,
     auth_file: AuthFile,
@@ -51,6 +53,7 @@ pub struct ClientBuilder {
     connect: Duration,
     idle: Duration,
     retry: Retry,
+    parallel: Parallel,
 }
 
 impl Client {
@@ -66,6 +69,7 @@ impl Client {
             connect: CONNECT_TIMEOUT,
             idle: IDLE_TIMEOUT,
             retry: Retry::default(),
+            parallel: Parallel::default(),
         }
     }
 
@@ -175,6 +179,13 @@ impl ClientBuilder {
         self
     }
 
+    /// How large blobs are divided.
+    #[must_use]
+    pub fn parallel(mut self, parallel: Parallel) -> Self {
+        self.parallel = parallel;
+        self
+    }
+
     /// Reads the certificates. Opens no connection.
     ///
     /// # Errors
@@ -192,6 +203,7 @@ impl ClientBuilder {
             credentials,
             auth_file,
             realms,
+            parallel,
             ..
         } = self;
         let sessions = Sessions::default();
@@ -199,6 +211,7 @@ impl ClientBuilder {
             shared: Arc::new(Shared {
                 http,
                 sessions,
+                lanes: Lanes::new(parallel),
                 plain,
                 credentials,
                 auth_file,

@@ -2,18 +2,21 @@
 //! A repository on a registry (distribution-spec, section Pull).
 
 use std::collections::BTreeSet;
+use std::ops::Range;
 use std::sync::Arc;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use hyper::StatusCode;
 use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderName};
 use image_spec::{Algorithm, Descriptor, Digest, MAX_MANIFEST, MAX_TAG, MediaType};
 
 use crate::auth::{Grant, Session};
 use crate::client::Shared;
+use crate::fetch::Fetch;
 use crate::http::{Ask, Origin, Response, Url};
 use crate::remote::Remote;
 use crate::retry::Tries;
+use crate::source::check_range;
 use crate::{Blob, BoxFuture, Error, ErrorKind, Fetched, Source, Target, failure};
 
 /// All four kinds of documents, so that one request is enough whatever a tag names.
@@ -100,9 +103,57 @@ impl Registry {
             return Ok(Blob::whole(descriptor, data.clone()));
         }
         let url = self.blob_url(descriptor)?;
-        let mut remote = Remote::new(self.clone(), url, descriptor.size, 0, descriptor.size);
-        remote.begin().await?;
-        Ok(Blob::remote(descriptor, remote))
+        let fetch = Fetch::open(self.clone(), &self.shared.lanes, url, descriptor.size).await?;
+        Ok(Blob::fetched(descriptor, fetch))
+    }
+
+    async fn part(&self, descriptor: &Descriptor, range: Range<u64>) -> Result<Bytes, Error> {
+        check_range(descriptor, &range)?;
+        if let Some(data) = &descriptor.data {
+            return Blob::whole(descriptor, data.clone()).part(range).await;
+        }
+        let url = self.blob_url(descriptor)?;
+        let mut remote = Remote::new(self.clone(), url, descriptor.size, range.start, range.end);
+        let mut part = BytesMut::new();
+        while let Some(bytes) = remote.chunk(None).await? {
+            part.extend_from_slice(&bytes);
+        }
+        Ok(part.freeze())
+    }
+
+    /// One HEAD request if nothing changed. Registries that cannot answer it, or not in these
+    /// words, are asked for the document.
+    async fn newer(&self, target: &Target, known: &Digest) -> Result<Option<Fetched>, Error> {
+        match self.digest(target).await {
+            Ok(digest) if digest.as_ref() == Some(known) => return Ok(None),
+            Err(error) if error.is_transient() || error.kind() == ErrorKind::Tls => return Err(error),
+            Ok(_) | Err(_) => {}
+        }
+        let fetched = self.fetch(target).await?;
+        Ok((!fetched.is(known)).then_some(fetched))
+    }
+
+    /// The digest that the registry states for a document without sending it.
+    async fn digest(&self, target: &Target) -> Result<Option<Digest>, Error> {
+        if let Target::Digest(digest) = target {
+            return Ok(Some(*digest));
+        }
+        let url = self.document_url(target)?;
+        let mut tries = self.tries();
+        loop {
+            let ask = Ask {
+                head: true,
+                ..Ask::get(&url, DOCUMENTS)
+            };
+            match self.ask(ask).await {
+                Ok(response) => {
+                    let digest = stated(&response.headers).ok().flatten();
+                    response.discard().await;
+                    return Ok(digest);
+                }
+                Err(error) => tries.again(error).await?,
+            }
+        }
     }
 
     fn document_url(&self, target: &Target) -> Result<Url, Error> {
@@ -129,6 +180,13 @@ impl Registry {
     /// The tries that one thing is worth.
     pub(crate) fn tries(&self) -> Tries {
         self.shared.http.tries()
+    }
+
+    /// One request to a place that the registry sent us to before, without credentials.
+    pub(crate) async fn ask_elsewhere(&self, ask: Ask<'_>) -> Result<Response, Error> {
+        let response = self.shared.http.follow(ask).await?;
+        failure::refuse_encoding(&response.headers)?;
+        Ok(response)
     }
 
     /// One try at a response that can be used: status 200, or for a range also 206 and 416. Adds
@@ -209,6 +267,30 @@ impl Source for Registry {
         Box::pin(async move {
             let blob = self.stream(descriptor).await;
             blob.map_err(|error| {
+                error.doing(|| format!("blob `{}` of `{}`", descriptor.digest.short(), self.name))
+            })
+        })
+    }
+
+    fn changed<'a>(
+        &'a self,
+        target: &'a Target,
+        known: &'a Digest,
+    ) -> BoxFuture<'a, Result<Option<Fetched>, Error>> {
+        Box::pin(async move {
+            let newer = self.newer(target, known).await;
+            newer.map_err(|error| error.doing(|| format!("document {target} of `{}`", self.name)))
+        })
+    }
+
+    fn range<'a>(
+        &'a self,
+        descriptor: &'a Descriptor,
+        range: Range<u64>,
+    ) -> BoxFuture<'a, Result<Bytes, Error>> {
+        Box::pin(async move {
+            let part = self.part(descriptor, range).await;
+            part.map_err(|error| {
                 error.doing(|| format!("blob `{}` of `{}`", descriptor.digest.short(), self.name))
             })
         })

@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
-//! A blob's bytes from a registry, in order, taken up again where they broke off.
+//! A run of a blob's bytes from a registry, in order, taken up again where it broke off.
 //!
 //! A blob is named by its digest, so its bytes may come from any number of responses: what counts
 //! is that none is missing or doubled, and that the digest holds in the end. A response to a
 //! range is believed only if it says itself that it is that range of a blob of that size.
 
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
 use bytes::Bytes;
-use hyper::StatusCode;
 use hyper::header::{ETAG, HeaderMap, HeaderValue};
+use hyper::{StatusCode, Version};
 use image_spec::Hasher;
 
 use crate::http::{Ask, Body, Part, Response, Url, Wanted};
@@ -17,7 +19,7 @@ use crate::{Error, ErrorKind};
 
 const ACCEPT: &str = "application/octet-stream, */*;q=0.1";
 /// Bytes that a response to a range must bring for the next one to be asked for at once.
-const WORTHWHILE: u64 = 64 << 10;
+pub(crate) const WORTHWHILE: u64 = 64 << 10;
 
 /// A run of a blob's bytes, on its way.
 pub(crate) struct Remote {
@@ -30,6 +32,10 @@ pub(crate) struct Remote {
     stop: u64,
     /// No more ranges: the peer made something else of one.
     whole: bool,
+    /// Gives up where it would otherwise ask for the whole blob or wait for an overloaded peer.
+    strict: bool,
+    /// Where the registry sent another range's request: asked first, and without credentials.
+    direct: Arc<Mutex<Option<Url>>>,
     etag: Option<HeaderValue>,
     answer: Option<Answer>,
     tries: Tries,
@@ -45,6 +51,10 @@ struct Answer {
     /// The end that it states for itself.
     end: Option<u64>,
     began: u64,
+    /// Where it comes from.
+    url: Url,
+    /// Its connection serves other requests meanwhile.
+    shared: bool,
 }
 
 enum Step {
@@ -64,10 +74,58 @@ impl Remote {
             at,
             stop: stop.min(size),
             whole: false,
+            strict: false,
+            direct: Arc::default(),
             etag: None,
             answer: None,
             tries,
         }
+    }
+
+    /// For one of several ranges.
+    pub(crate) fn strictly(mut self, direct: Arc<Mutex<Option<Url>>>) -> Self {
+        self.strict = true;
+        self.direct = direct;
+        self
+    }
+
+    /// Whether the range asked for comes, over a connection of its own.
+    pub(crate) fn is_divided(&self) -> bool {
+        self.answer
+            .as_ref()
+            .is_some_and(|answer| answer.end == Some(self.stop) && !answer.shared)
+    }
+
+    /// The peer made something else of a range.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.whole
+    }
+
+    pub(crate) fn is_complete(&self) -> bool {
+        self.at == self.size
+    }
+
+    /// The address outside of the registry that the bytes come from.
+    pub(crate) fn elsewhere(&self) -> Option<Url> {
+        let answer = self.answer.as_ref()?;
+        (answer.url.origin() != self.url.origin()).then(|| answer.url.clone())
+    }
+
+    /// Goes on to the blob's end.
+    pub(crate) fn widen(&mut self) {
+        self.stop = self.size;
+    }
+
+    /// Leaves out bytes that came in another way.
+    pub(crate) fn pass(&mut self, bytes: u64) {
+        self.at = (self.at + bytes).min(self.size);
+        self.stop = self.at;
+        self.tries.progress(bytes);
+    }
+
+    /// Waits as after a failure of its own.
+    pub(crate) async fn again(&mut self, error: Error) -> Result<(), Error> {
+        self.tries.again(error).await
     }
 
     /// Asks, so that a blob that is not there is known before its first byte is wanted.
@@ -93,6 +151,10 @@ impl Remote {
                 Ok(Step::End) => return Ok(None),
                 Err(error) => {
                     self.answer = None;
+                    let overloaded = matches!(error.kind(), ErrorKind::RateLimited | ErrorKind::Unavailable);
+                    if self.strict && overloaded {
+                        return Err(error);
+                    }
                     self.tries.again(error).await?;
                 }
             }
@@ -148,16 +210,14 @@ impl Remote {
     async fn open(&mut self, known: Option<&Hasher>) -> Result<(), Error> {
         loop {
             let wanted = self.wanted();
-            let response = self
-                .registry
-                .ask(Ask {
-                    range: wanted,
-                    ..Ask::get(&self.url, ACCEPT)
-                })
-                .await?;
+            let response = self.ask(wanted).await?;
             let end = match self.end(&response, wanted) {
+                Ok(None) if self.strict => {
+                    let message = "a range was answered by the whole blob";
+                    return Err(Error::new(ErrorKind::BadResponse, message));
+                }
                 Ok(end) => end,
-                Err(odd) if wanted.is_some() => {
+                Err(odd) if wanted.is_some() && !self.strict => {
                     tracing::info!(%odd, url = %self.url, "asking for the whole blob instead");
                     self.whole = true;
                     response.discard().await;
@@ -168,6 +228,8 @@ impl Remote {
             let skip = if end.is_some() { 0 } else { self.at };
             if end.is_none() {
                 self.announced(&response)?;
+            }
+            if end.is_none() || self.etag.is_none() {
                 self.etag = strong(&response.headers);
             }
             self.answer = Some(Answer {
@@ -178,9 +240,35 @@ impl Remote {
                     .map(|known| Hasher::new(known.clone().finish().algorithm())),
                 end,
                 began: self.at,
+                url: response.url,
+                shared: response.version == Version::HTTP_2,
             });
             return Ok(());
         }
+    }
+
+    async fn ask(&self, wanted: Option<Wanted>) -> Result<Response, Error> {
+        let ask = Ask {
+            range: wanted,
+            ..Ask::get(&self.url, ACCEPT)
+        };
+        if !self.strict {
+            return self.registry.ask(ask).await;
+        }
+        let direct = self.direct().clone();
+        if let Some(url) = direct
+            && let Ok(response) = self.registry.ask_elsewhere(Ask { url: &url, ..ask }).await
+            && response.status == StatusCode::PARTIAL_CONTENT
+        {
+            return Ok(response);
+        }
+        let response = self.registry.ask(ask).await?;
+        *self.direct() = (response.url.origin() != self.url.origin()).then(|| response.url.clone());
+        Ok(response)
+    }
+
+    fn direct(&self) -> MutexGuard<'_, Option<Url>> {
+        self.direct.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn wanted(&self) -> Option<Wanted> {

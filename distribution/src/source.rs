@@ -3,12 +3,16 @@
 
 use std::fmt;
 use std::future::Future;
+use std::ops::Range;
 use std::pin::Pin;
 
 use bytes::Bytes;
 use image_spec::{Descriptor, Digest, MediaType, Reference};
 
-use crate::{Blob, Error};
+use crate::{Blob, Error, ErrorKind};
+
+/// Bytes of one range of a blob: a large read ahead of a file system that is filled on demand.
+pub const MAX_RANGE: u64 = 16 << 20;
 
 /// A future that a trait object can return.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -23,6 +27,58 @@ pub trait Source: Send + Sync + fmt::Debug {
 
     /// A blob's bytes as a stream which ends in an error unless size and digest hold.
     fn blob<'a>(&'a self, descriptor: &'a Descriptor) -> BoxFuture<'a, Result<Blob, Error>>;
+
+    /// The document of `target`, unless that is still the one with the digest `known`.
+    ///
+    /// A registry that states digests is asked by one HEAD request for a document that has not
+    /// changed. It is believed in that: it could as well have sent the document.
+    fn changed<'a>(
+        &'a self,
+        target: &'a Target,
+        known: &'a Digest,
+    ) -> BoxFuture<'a, Result<Option<Fetched>, Error>> {
+        Box::pin(async move {
+            let fetched = self.document(target).await?;
+            Ok((!fetched.is(known)).then_some(fetched))
+        })
+    }
+
+    /// The bytes of a blob that `range` holds, at most [`MAX_RANGE`] of them and **unverified**:
+    /// no part of a blob can be checked against its digest. Whoever asks must have other means.
+    ///
+    /// A registry that does not understand ranges sends all bytes before them, too.
+    ///
+    /// # Errors
+    ///
+    /// [`Invalid`](ErrorKind::Invalid) for a range that leaves the blob,
+    /// [`TooLarge`](ErrorKind::TooLarge), and those of [`blob`](Self::blob).
+    fn range<'a>(
+        &'a self,
+        descriptor: &'a Descriptor,
+        range: Range<u64>,
+    ) -> BoxFuture<'a, Result<Bytes, Error>> {
+        Box::pin(async move {
+            check_range(descriptor, &range)?;
+            self.blob(descriptor).await?.part(range).await
+        })
+    }
+}
+
+/// Refuses a range that cannot or should not be held in memory.
+pub(crate) fn check_range(descriptor: &Descriptor, range: &Range<u64>) -> Result<(), Error> {
+    let size = descriptor.size;
+    let (kind, message) = match range.end.checked_sub(range.start) {
+        Some(bytes) if range.end <= size && bytes <= MAX_RANGE => return Ok(()),
+        Some(bytes) if range.end <= size => (
+            ErrorKind::TooLarge,
+            format!("a range of more than {MAX_RANGE} bytes: {bytes}"),
+        ),
+        _ => (
+            ErrorKind::Invalid,
+            format!("a range outside of {size} bytes: {range:?}"),
+        ),
+    };
+    Err(Error::new(kind, message).doing(|| format!("blob `{}`", descriptor.digest.short())))
 }
 
 /// Which document of a source is wanted.
@@ -66,4 +122,11 @@ pub struct Fetched {
     pub digest: Digest,
     /// The registry's Content-Type or the index entry's media type, where there is one.
     pub media_type: Option<MediaType>,
+}
+
+impl Fetched {
+    /// Whether this is the document with the digest `known`, in whatever algorithm.
+    pub(crate) fn is(&self, known: &Digest) -> bool {
+        self.digest == *known || Digest::of(known.algorithm(), &self.bytes) == *known
+    }
 }

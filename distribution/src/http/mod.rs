@@ -19,7 +19,7 @@ use bytes::Bytes;
 use http_body_util::Empty;
 use hyper::header::{self, HeaderMap, HeaderValue};
 use hyper::http::uri::Scheme;
-use hyper::{Method, Request, StatusCode, Uri};
+use hyper::{Method, Request, StatusCode, Uri, Version};
 use tokio::time::timeout;
 
 use self::body::Lease;
@@ -80,6 +80,7 @@ impl<'a> Ask<'a> {
 pub(crate) struct Response {
     /// Where it came from, after redirects.
     pub(crate) url: Url,
+    pub(crate) version: Version,
     pub(crate) status: StatusCode,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Body,
@@ -206,6 +207,7 @@ impl Http {
         let body = Body::new(incoming, lease, self.idle);
         Ok(Response {
             url: url.clone(),
+            version: head.version,
             status: head.status,
             headers: head.headers,
             body,

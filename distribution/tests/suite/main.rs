@@ -4,7 +4,11 @@
 mod archive;
 mod auth;
 mod blobs;
+mod frugal;
+#[cfg(feature = "http2")]
+mod http2;
 mod image;
+mod lanes;
 mod layout;
 mod net;
 mod pull;

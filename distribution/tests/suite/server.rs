@@ -18,6 +18,7 @@ use tokio_rustls::TlsAcceptor;
 /// What a client asked.
 #[derive(Clone, Debug)]
 pub(crate) struct Asked {
+    pub(crate) method: String,
     pub(crate) path: String,
     pub(crate) headers: Vec<(String, String)>,
 }
@@ -242,6 +243,7 @@ where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     while let Some(asked) = read_head(stream).await? {
+        let head_only = asked.method == "HEAD";
         let reply = answer(asked);
         let mut head = format!("HTTP/1.1 {} Test\r\n", reply.status);
         for (name, value) in &reply.headers {
@@ -268,6 +270,10 @@ where
         stream
             .write_all(format!("{head}{framing}\r\n\r\n").as_bytes())
             .await?;
+        if head_only {
+            stream.flush().await?;
+            continue;
+        }
         if let Framing::Chunked = reply.framing {
             for chunk in reply.body.chunks(1000) {
                 stream
@@ -315,20 +321,26 @@ async fn read_head<S: AsyncRead + Unpin>(stream: &mut S) -> io::Result<Option<As
     }
     let text = String::from_utf8(head).unwrap();
     let mut lines = text.split("\r\n");
-    let path = lines
-        .next()
-        .and_then(|line| line.split(' ').nth(1))
-        .unwrap()
-        .to_owned();
+    let mut words = lines.next().unwrap().split(' ').map(str::to_owned);
+    let (method, path) = (words.next().unwrap(), words.next().unwrap());
     let pairs = lines.filter_map(|line| line.split_once(": "));
     let headers = pairs
         .map(|(name, value)| (name.to_lowercase(), value.to_owned()))
         .collect();
-    Ok(Some(Asked { path, headers }))
+    Ok(Some(Asked {
+        method,
+        path,
+        headers,
+    }))
 }
 
 /// A certificate authority of the test's own, in PEM, and a server's side of it.
 pub(crate) fn authority() -> (Vec<u8>, TlsAcceptor) {
+    speaking(&[])
+}
+
+/// The same for a server that chooses among these protocols.
+pub(crate) fn speaking(protocols: &[&str]) -> (Vec<u8>, TlsAcceptor) {
     let mut params = CertificateParams::default();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     let ca = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
@@ -339,11 +351,12 @@ pub(crate) fn authority() -> (Vec<u8>, TlsAcceptor) {
         .signed_by(&key, &ca)
         .unwrap();
     let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
-    let config = rustls::ServerConfig::builder_with_provider(Arc::new(default_provider()))
+    let mut config = rustls::ServerConfig::builder_with_provider(Arc::new(default_provider()))
         .with_safe_default_protocol_versions()
         .unwrap()
         .with_no_client_auth()
         .with_single_cert(vec![certificate.der().clone()], key)
         .unwrap();
+    config.alpn_protocols = protocols.iter().map(|name| name.as_bytes().to_vec()).collect();
     (ca.pem().into_bytes(), TlsAcceptor::from(Arc::new(config)))
 }

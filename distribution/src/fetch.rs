@@ -1,0 +1,243 @@
+// SPDX-License-Identifier: Apache-2.0
+//! A whole blob from a registry: one response after the other, or several ranges of a large one
+//! at once, returned in order.
+//!
+//! A large blob's first request is for its first range. Only if exactly that comes, over a
+//! connection that can carry nothing else meanwhile, further ranges are asked for ahead. The
+//! first thing that is odd about one of them ends this for the blob, and a single response brings
+//! what is missing.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex};
+
+use bytes::{Bytes, BytesMut};
+use image_spec::Hasher;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::task::JoinHandle;
+
+use crate::http::Url;
+use crate::registry::Registry;
+use crate::remote::{Remote, WORTHWHILE};
+use crate::{Error, ErrorKind};
+
+/// Pieces below this are gathered while they wait for their turn: a peer that sends single bytes
+/// must not fill the memory with what surrounds each of them.
+const PIECE: usize = 16 << 10;
+
+/// How a large blob is fetched by several ranges at once, over HTTP/1.1 from registries that
+/// understand ranges. This helps where each connection has its own limit, or loses packets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Parallel {
+    /// Ranges of one blob on their way at once. All blobs of a client together are so many less
+    /// one ahead of what is read, which bounds the memory.
+    pub ranges: usize,
+    /// Bytes of each range, 64 KiB at the least.
+    pub bytes: u64,
+    /// Smaller blobs are asked for as a whole.
+    pub above: u64,
+}
+
+impl Parallel {
+    /// One response at a time.
+    pub const NEVER: Self = Self {
+        ranges: 1,
+        bytes: u64::MAX,
+        above: u64::MAX,
+    };
+}
+
+impl Default for Parallel {
+    /// Four ranges of 4 MiB for blobs of 64 MiB and more, and so at most 16 MiB in memory.
+    fn default() -> Self {
+        Self {
+            ranges: 4,
+            bytes: 4 << 20,
+            above: 64 << 20,
+        }
+    }
+}
+
+/// What the blobs of a client share.
+#[derive(Debug)]
+pub(crate) struct Lanes {
+    plan: Parallel,
+    ahead: Arc<Semaphore>,
+}
+
+impl Lanes {
+    pub(crate) fn new(plan: Parallel) -> Self {
+        let bytes = plan.bytes.max(WORTHWHILE);
+        let ahead = plan.ranges.saturating_sub(1).min(Semaphore::MAX_PERMITS);
+        Self {
+            plan: Parallel { bytes, ..plan },
+            ahead: Arc::new(Semaphore::new(ahead)),
+        }
+    }
+}
+
+/// A blob on its way.
+pub(crate) struct Fetch {
+    single: Remote,
+    ahead: Option<Ahead>,
+}
+
+/// The ranges behind the one that is read first.
+struct Ahead {
+    template: Template,
+    plan: Parallel,
+    room: Arc<Semaphore>,
+    next: u64,
+    queue: VecDeque<Lane>,
+}
+
+struct Template {
+    registry: Registry,
+    url: Url,
+    size: u64,
+    /// Where the registry sent us, and where the next range lies, too.
+    direct: Arc<Mutex<Option<Url>>>,
+}
+
+struct Lane {
+    pieces: mpsc::UnboundedReceiver<Result<Bytes, Error>>,
+    left: u64,
+    task: JoinHandle<()>,
+    _room: Option<OwnedSemaphorePermit>,
+}
+
+impl Fetch {
+    /// Asks for the blob, so that one that is not there is known before its first byte is wanted.
+    pub(crate) async fn open(registry: Registry, lanes: &Lanes, url: Url, size: u64) -> Result<Self, Error> {
+        let plan = lanes.plan;
+        let first = match plan.ranges > 1 && size >= plan.above {
+            true => plan.bytes.min(size),
+            false => size,
+        };
+        let mut single = Remote::new(registry.clone(), url.clone(), size, 0, first);
+        single.begin().await?;
+        let ahead = (first < size && single.is_divided()).then(|| Ahead {
+            template: Template {
+                registry,
+                url,
+                size,
+                direct: Arc::new(Mutex::new(single.elsewhere())),
+            },
+            plan,
+            room: Arc::clone(&lanes.ahead),
+            next: first,
+            queue: VecDeque::new(),
+        });
+        if ahead.is_none() {
+            single.widen();
+        }
+        Ok(Self { single, ahead })
+    }
+
+    /// The next bytes, or none at the end. `known` has hashed all bytes before them.
+    pub(crate) async fn chunk(&mut self, known: &Hasher) -> Result<Option<Bytes>, Error> {
+        loop {
+            if self.single.is_whole() && self.ahead.take().is_some() {
+                self.single.widen();
+            }
+            if let Some(ahead) = &mut self.ahead {
+                ahead.fill();
+            }
+            let next = self.single.chunk(Some(known)).await?;
+            if next.is_some() || self.single.is_complete() {
+                return Ok(next);
+            }
+            let Some(ahead) = &mut self.ahead else {
+                self.single.widen();
+                continue;
+            };
+            match ahead.chunk().await {
+                Ok(bytes) => {
+                    self.single.pass(bytes.len() as u64);
+                    return Ok(Some(bytes));
+                }
+                Err(error) => {
+                    tracing::info!(%error, "no more than one range at a time");
+                    self.ahead = None;
+                    self.single.widen();
+                    if error.is_transient() {
+                        self.single.again(error).await?;
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl Ahead {
+    /// Asks for as many ranges as there is room for; for one in any case, or nothing would come.
+    fn fill(&mut self) {
+        while self.next < self.template.size && self.queue.len() < self.plan.ranges {
+            let room = match Arc::clone(&self.room).try_acquire_owned() {
+                Ok(room) => Some(room),
+                Err(_) if self.queue.is_empty() => None,
+                Err(_) => return,
+            };
+            let stop = self.next.saturating_add(self.plan.bytes).min(self.template.size);
+            self.queue.push_back(self.template.lane(self.next, stop, room));
+            self.next = stop;
+        }
+    }
+
+    async fn chunk(&mut self) -> Result<Bytes, Error> {
+        self.fill();
+        let lost = || Error::new(ErrorKind::Io, "the work on a range was stopped");
+        let lane = self.queue.front_mut().ok_or_else(lost)?;
+        let bytes = lane.pieces.recv().await.ok_or_else(lost)??;
+        lane.left = lane.left.saturating_sub(bytes.len() as u64);
+        if lane.left == 0 {
+            self.queue.pop_front();
+        }
+        Ok(bytes)
+    }
+}
+
+impl Template {
+    fn lane(&self, start: u64, stop: u64, room: Option<OwnedSemaphorePermit>) -> Lane {
+        let remote = Remote::new(self.registry.clone(), self.url.clone(), self.size, start, stop)
+            .strictly(Arc::clone(&self.direct));
+        let (sender, pieces) = mpsc::unbounded_channel();
+        Lane {
+            pieces,
+            left: stop - start,
+            task: tokio::spawn(run(remote, sender)),
+            _room: room,
+        }
+    }
+}
+
+impl Drop for Lane {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// Reads a range to its end. What waits for its turn is no more than the range.
+async fn run(mut remote: Remote, sender: mpsc::UnboundedSender<Result<Bytes, Error>>) {
+    let mut small = BytesMut::new();
+    loop {
+        let next = remote.chunk(None).await.transpose();
+        match &next {
+            Some(Ok(bytes)) if bytes.len() < PIECE => {
+                small.extend_from_slice(bytes);
+                if small.len() < PIECE {
+                    continue;
+                }
+                if sender.send(Ok(small.split().freeze())).is_err() {
+                    return;
+                }
+                continue;
+            }
+            _ if !small.is_empty() && sender.send(Ok(small.split().freeze())).is_err() => return,
+            _ => {}
+        }
+        let more = matches!(next, Some(Ok(_)));
+        if next.is_none_or(|next| sender.send(next).is_err()) || !more {
+            return;
+        }
+    }
+}
