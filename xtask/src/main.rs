@@ -26,7 +26,7 @@ usage: cargo xtask CHORE [options]
   setup [demo|test|bench]  install the Debian packages that a chore needs (as root), and make the lab
   lab [--to DIR] [NAME..]  make the lab's images: target/lab/images
   test [cargo test args]   set up, run all tests, count what passed, failed and was skipped
-  guest [--fresh] [--program FILE] [SUITE..]
+  guest [--quick] [--fresh] [--program FILE] [SUITE..]
                            pull inside of emulated machines with the kernels of Debian's suites (as root)
   tidy                     check imports, licences, file sizes, forbidden words, manifests
   ci                       fmt, clippy, tidy, doc, test
