@@ -1,40 +1,33 @@
 // SPDX-License-Identifier: Apache-2.0
-use std::fs::DirBuilder;
-use std::os::unix::fs::DirBuilderExt;
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::path::Path;
 
 use rustix::fs::{XattrFlags, setxattr};
 
 use crate::error::Context;
-use crate::{Copy, Error, ErrorKind, Layer, Overlay, Snapshotter};
+use crate::scratch::{Scratch, make};
+use crate::{Copy, Erofs, Error, ErrorKind, Layer, Overlay, Snapshotter};
 
 /// The names that [`choose`] knows besides `auto`.
-const NAMES: &str = "auto, overlay, copy";
+const NAMES: &str = "auto, erofs, overlay, copy";
 
-/// Gives the snapshotter called `name`.
+/// Gives the snapshotter called `name`, after a trial with state under `probe`, an existing directory.
 ///
-/// `auto` is the first that works with state under `probe`, an existing directory: `overlay`, tried by
-/// a real mount of two small layers, else `copy`. The kernel refuses overlay state on an overlay, which
-/// is what the directories of most containers are on. Any other name is obeyed: `overlay` is tried in
-/// the same way, and fails with the reason.
+/// `auto` is the first that works there: `overlay` is tried by a real mount of two small layers and
+/// `erofs` by one of a small image; if only the latter fails, the choice is `overlay`, else `copy`. The
+/// kernel refuses overlay state on an overlay, which is what the directories of most containers are on.
+/// Any other name is obeyed: `erofs` and `overlay` are tried in the same way, and fail with the reason.
 ///
 /// # Errors
-/// `Unsupported` for an unknown name; for `overlay` whatever the trial ended with.
+/// `Unsupported` for an unknown name; for `erofs` and `overlay` whatever the trial ended with.
 pub fn choose(name: &str, probe: &Path) -> Result<Box<dyn Snapshotter>, Error> {
     match name {
+        "erofs" => {
+            try_overlay(probe)?;
+            Ok(Box::new(Erofs::probe(probe)?))
+        }
         "overlay" => try_overlay(probe).map(|()| Box::new(Overlay) as _),
         "copy" => Ok(Box::new(Copy)),
-        "auto" => Ok(match try_overlay(probe) {
-            Ok(()) => Box::new(Overlay),
-            Err(error) => {
-                let cause = std::error::Error::source(&error)
-                    .map(ToString::to_string)
-                    .unwrap_or_default();
-                tracing::warn!("layers will be copied, since overlay does not work here: {error}: {cause}");
-                Box::new(Copy)
-            }
-        }),
+        "auto" => Ok(best(probe)),
         other => {
             let what = format!(
                 "no snapshotter (known: {NAMES}) is called: `{}`",
@@ -45,12 +38,39 @@ pub fn choose(name: &str, probe: &Path) -> Result<Box<dyn Snapshotter>, Error> {
     }
 }
 
+/// The snapshotter called `name`, to unmount what it mounted: no trial, since that may have been by
+/// another process, or before the machine changed. None if no snapshotter has the name.
+pub fn by_name(name: &str) -> Option<Box<dyn Snapshotter>> {
+    match name {
+        "erofs" => Some(Box::new(Erofs::default())),
+        "overlay" => Some(Box::new(Overlay)),
+        "copy" => Some(Box::new(Copy)),
+        _ => None,
+    }
+}
+
+fn best(probe: &Path) -> Box<dyn Snapshotter> {
+    if let Err(error) = try_overlay(probe) {
+        let why = error.in_full();
+        tracing::warn!("layers will be copied, since overlay does not work here: {why}");
+        return Box::new(Copy);
+    }
+    match Erofs::probe(probe) {
+        Ok(erofs) => Box::new(erofs),
+        Err(error) => {
+            let why = error.in_full();
+            tracing::info!("layers will be unpacked to files, since EROFS does not work here: {why}");
+            Box::new(Overlay)
+        }
+    }
+}
+
 /// Mounts a directory and an opaque one above it, and looks whether the first is hidden: in a user
 /// namespace overlayfs may mount and yet not see the attribute.
 fn try_overlay(probe: &Path) -> Result<(), Error> {
     let scratch = Scratch::new(probe)?;
     let [lower, upper, state, target] =
-        ["lower", "upper", "state", "target"].map(|name| scratch.0.join(name));
+        ["lower", "upper", "state", "target"].map(|name| scratch.path.join(name));
     for dir in [
         &lower,
         &lower.join("dir"),
@@ -83,32 +103,4 @@ fn try_overlay(probe: &Path) -> Result<(), Error> {
         ErrorKind::Unsupported,
         "overlay does not honour opaque directories here",
     ))
-}
-
-/// A directory of one's own, gone at the end.
-struct Scratch(PathBuf);
-
-impl Scratch {
-    fn new(parent: &Path) -> Result<Self, Error> {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let path = parent.join(format!(".probe-{}-{number}", std::process::id()));
-        make(&path)?;
-        Ok(Scratch(path))
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        if let Err(error) = std::fs::remove_dir_all(&self.0) {
-            tracing::warn!(path = %self.0.display(), "cannot remove a probe's directory: {error}");
-        }
-    }
-}
-
-fn make(dir: &Path) -> Result<(), Error> {
-    DirBuilder::new()
-        .mode(0o700)
-        .create(dir)
-        .at("make directory", dir)
 }

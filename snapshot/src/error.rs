@@ -22,7 +22,7 @@ pub enum ErrorKind {
     Unsupported,
     /// More layers than the kernel can stack.
     TooManyLayers,
-    /// A layer's tree or notes hold what no unpacked layer may hold.
+    /// A layer's tree, image or notes hold what no unpacked layer may hold.
     Layer,
     /// A place which must be unused is in use.
     Occupied,
@@ -58,6 +58,14 @@ impl Error {
     /// The class of the failure.
     pub fn kind(&self) -> ErrorKind {
         self.kind
+    }
+
+    /// The failure and its cause in one line.
+    pub(crate) fn in_full(&self) -> String {
+        match &self.source {
+            Some(cause) => format!("{self}: {cause}"),
+            None => self.to_string(),
+        }
     }
 
     /// What a person may do about it, where that is known.

@@ -12,13 +12,14 @@ use nix::sys::stat::{Mode, mkdirat};
 use nix::sys::statfs::{OVERLAYFS_SUPER_MAGIC, fstatfs};
 
 use crate::dir::{self, DIRECTORY, beneath, open_dir, require_empty};
+use crate::erofs::images;
 use crate::error::Context;
 use crate::seam::Seam;
 use crate::snapshotter::{Layer, Mounted, Snapshotter};
 use crate::stack::{Rules, Stack};
 use crate::{Error, ErrorKind, remove};
 
-use kernel::Way;
+pub(crate) use kernel::Way;
 
 /// OVL_MAX_STACK: how many lower layers the kernel stacks.
 const MAX_LAYERS: usize = 500;
@@ -40,7 +41,7 @@ impl Snapshotter for Overlay {
     }
 
     fn mount(&self, layers: &[Layer], state: &Path, target: &Path) -> Result<Mounted, Error> {
-        self.mount_by(Way::ALL, layers, state, target)
+        mount(self.name(), Way::ALL, state, target, |_| Stack::open(layers))
     }
 
     fn unmount(&self, state: &Path, target: &Path) -> Result<(), Error> {
@@ -64,43 +65,45 @@ impl Snapshotter for Overlay {
     }
 }
 
-impl Overlay {
-    fn mount_by(
-        &self,
-        ways: &[Way],
-        layers: &[Layer],
-        state: &Path,
-        target: &Path,
-    ) -> Result<Mounted, Error> {
-        let target_dir = open_dir(target)?;
-        require_empty(&target_dir, target)?;
-        let state_dir = open_dir(state)?;
-        require_empty(&state_dir, state)?;
-        match assemble(ways, layers, &state_dir, &target_dir) {
-            Ok(()) => {
-                tracing::debug!(layers = layers.len(), target = %target.display(), "mounted by overlay");
-                Ok(Mounted {
-                    snapshotter: self.name(),
-                    target: target.to_owned(),
-                })
+/// Mounts what `open` stacks, in the name of a snapshotter; `open` may keep images below the state.
+pub(crate) fn mount<'a>(
+    name: &'static str,
+    ways: &[Way],
+    state: &Path,
+    target: &Path,
+    open: impl FnOnce(&OwnedFd) -> Result<Stack<'a>, Error>,
+) -> Result<Mounted, Error> {
+    let target_dir = open_dir(target)?;
+    require_empty(&target_dir, target)?;
+    let state_dir = open_dir(state)?;
+    require_empty(&state_dir, state)?;
+    let done = open(&state_dir).and_then(|stack| {
+        assemble(ways, &stack, &state_dir, &target_dir)?;
+        Ok(stack.len())
+    });
+    match done {
+        Ok(layers) => {
+            tracing::debug!(layers, target = %target.display(), "mounted by {name}");
+            Ok(Mounted {
+                snapshotter: name,
+                target: target.to_owned(),
+            })
+        }
+        Err(error) => {
+            if let Err(left) = clear(&state_dir) {
+                tracing::warn!(state = %state.display(), "cannot clean up after a failed mount: {left}");
             }
-            Err(error) => {
-                if let Err(left) = clear(&state_dir) {
-                    tracing::warn!(state = %state.display(), "cannot clean up after a failed mount: {left}");
-                }
-                Err(error)
-            }
+            Err(error)
         }
     }
 }
 
-fn assemble(ways: &[Way], layers: &[Layer], state: &OwnedFd, target: &OwnedFd) -> Result<(), Error> {
-    let stack = Stack::open(layers)?;
+fn assemble(ways: &[Way], stack: &Stack<'_>, state: &OwnedFd, target: &OwnedFd) -> Result<(), Error> {
     let live = stack
         .dir(b"", stack.sight(Rules::Image))?
         .map(|root| root.live.clone())
         .unwrap_or_default();
-    let seam = Seam::plan(&stack)?;
+    let seam = Seam::plan(stack)?;
     // The kernel wants a lower layer even where the image has none.
     let with_seam = seam.is_needed() || live.is_empty();
     let count = live.len() + usize::from(with_seam);
@@ -114,7 +117,7 @@ fn assemble(ways: &[Way], layers: &[Layer], state: &OwnedFd, target: &OwnedFd) -
     let mut lower = Vec::with_capacity(count);
     let seam_dir = with_seam.then(|| make(state, SEAM)).transpose()?;
     if let Some(dir) = &seam_dir {
-        seam.write(&stack, dir)?;
+        seam.write(stack, dir)?;
         lower.push(dir.as_fd());
     }
     lower.extend(live.iter().map(|&layer| stack.root(layer).as_fd()));
@@ -134,6 +137,7 @@ fn make(state: &OwnedFd, name: &CStr) -> Result<OwnedFd, Error> {
 
 /// Removes what a mount keeps in its state directory; last what tells that there is a mount.
 fn clear(state: &OwnedFd) -> nix::Result<()> {
+    images::remove(state)?;
     [SEAM, WORK, UPPER]
         .into_iter()
         .try_for_each(|name| remove::name(state, name))
@@ -193,7 +197,9 @@ mod tests {
             for name in ["state", "target"] {
                 std::fs::create_dir(path(name)).expect("directory");
             }
-            let mounted = Overlay.mount_by(&[way], &layers, &path("state"), &path("target"));
+            let mounted = mount("overlay", &[way], &path("state"), &path("target"), |_| {
+                Stack::open(&layers)
+            });
             mounted
                 .unwrap_or_else(|error| panic!("{way:?}: {error}: {:?}", std::error::Error::source(&error)));
             for name in ["bottom", "top"] {

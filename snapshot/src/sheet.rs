@@ -45,10 +45,11 @@ pub(crate) enum Found {
 }
 
 impl<'a> Sheet<'a> {
-    pub(crate) fn open(layer: &'a Layer) -> Result<Self, Error> {
+    /// Takes the layer's tree by the handle of its root.
+    pub(crate) fn new(layer: &'a Layer, root: OwnedFd) -> Result<Self, Error> {
         let mut sheet = Sheet {
             layer,
-            root: dir::open_dir(&layer.tree)?,
+            root,
             implied: layer.implied.iter().map(Vec::as_slice).collect(),
             hollow: HashSet::new(),
             extra: HashMap::new(),

@@ -91,7 +91,16 @@ pub(crate) fn inode(stat: &FileStat) -> Inode {
 impl<'a> Stack<'a> {
     /// Opens the trees, bottom first.
     pub(crate) fn open(layers: &'a [Layer]) -> Result<Self, Error> {
-        let sheets = layers.iter().map(Sheet::open).collect::<Result<_, _>>()?;
+        let roots = layers.iter().map(open_tree).collect::<Result<_, _>>()?;
+        Stack::with_roots(layers, roots)
+    }
+
+    /// Takes each layer's tree by the handle of its root, wherever it is.
+    pub(crate) fn with_roots(layers: &'a [Layer], roots: Vec<OwnedFd>) -> Result<Self, Error> {
+        let sheets = layers.iter().zip(roots);
+        let sheets = sheets
+            .map(|(layer, root)| Sheet::new(layer, root))
+            .collect::<Result<_, _>>()?;
         Ok(Stack {
             sheets,
             known: RefCell::default(),
@@ -290,6 +299,20 @@ impl<'a> Stack<'a> {
         };
         self.known.borrow_mut().insert(key, view.clone());
         Ok(view)
+    }
+}
+
+/// Opens the directory with a layer's tree.
+pub(crate) fn open_tree(layer: &Layer) -> Result<OwnedFd, Error> {
+    match &layer.image {
+        Some(image) if layer.tree.as_os_str().is_empty() => {
+            let what = format!(
+                "only the `erofs` snapshotter mounts a layer which is an image: `{}`",
+                quoted(image.index.as_os_str())
+            );
+            Err(Error::new(ErrorKind::Unsupported, what))
+        }
+        _ => dir::open_dir(&layer.tree),
     }
 }
 

@@ -206,7 +206,12 @@ fn the_choice_is_obeyed_or_refused() {
     }
     let lab = Lab::new(&["d /\nf /f x"]);
     let probe = lab.dir("probe");
-    for (name, want) in [("auto", "overlay"), ("overlay", "overlay"), ("copy", "copy")] {
+    for (name, want) in [
+        ("auto", "erofs"),
+        ("erofs", "erofs"),
+        ("overlay", "overlay"),
+        ("copy", "copy"),
+    ] {
         assert_eq!(choose(name, &probe).unwrap().name(), want);
     }
     assert_eq!(fs::read_dir(&probe).unwrap().count(), 0);
@@ -214,7 +219,7 @@ fn the_choice_is_obeyed_or_refused() {
     assert_eq!(error.kind(), ErrorKind::Unsupported);
     assert_eq!(
         error.to_string(),
-        "no snapshotter (known: auto, overlay, copy) is called: `erofs-next`"
+        "no snapshotter (known: auto, erofs, overlay, copy) is called: `erofs-next`"
     );
 }
 
@@ -228,8 +233,10 @@ fn on_an_overlay_the_choice_is_to_copy() {
     Overlay.mount(&lab.layers, &state, &target).unwrap();
     let work = target.join("work");
     assert_eq!(choose("auto", &work).unwrap().name(), "copy");
-    let error = choose("overlay", &work).unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Unsupported, "{}", chain(&error));
+    for name in ["erofs", "overlay"] {
+        let error = choose(name, &work).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unsupported, "{}", chain(&error));
+    }
     assert_eq!(fs::read_dir(&work).unwrap().count(), 0);
     // And there a copy works.
     let inner = Lab::new(&["d /\nf /f copied"]);

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The three ways to ask the kernel for an overlay, newest first.
-use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
 use nix::mount::MsFlags;
@@ -10,6 +9,7 @@ use rustix::mount::{
     fsconfig_set_string, fsmount, fsopen, move_mount,
 };
 
+use crate::context::refusal;
 use crate::dir::proc_path;
 use crate::meta::errno;
 use crate::{Error, ErrorKind};
@@ -32,13 +32,10 @@ const OPTIONS: [(&str, &str); 4] = [
 ];
 /// mount(2) takes one page of options, with the zero at the end.
 const PAGE: usize = 4096;
-/// Messages taken from the kernel about one failure, and the room for each.
-const MAX_MESSAGES: usize = 8;
-const MESSAGE: usize = 1024;
 
 /// How directories are named to the kernel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Way {
+pub(crate) enum Way {
     /// By handle, one call each (Linux 6.13).
     Handle,
     /// By the path of a handle, one call each (Linux 6.5).
@@ -48,7 +45,7 @@ pub(super) enum Way {
 }
 
 impl Way {
-    pub(super) const ALL: &[Way] = &[Way::Handle, Way::Path, Way::Page];
+    pub(crate) const ALL: &[Way] = &[Way::Handle, Way::Path, Way::Page];
 }
 
 /// Mounts an overlay of `lower`, topmost first, at `target`.
@@ -167,31 +164,5 @@ fn failure(doing: &str, error: Errno, context: Option<&OwnedFd>) -> Error {
         Errno::ELOOP => (ErrorKind::Unsupported, "file systems are stacked too deep"),
         _ => (ErrorKind::Io, "the kernel refused"),
     };
-    let said = context.map(messages).unwrap_or_default();
-    let source = match said.as_str() {
-        "" => io::Error::from(error),
-        said => io::Error::new(io::Error::from(error).kind(), format!("{error}: {said}")),
-    };
-    Error::with_source(kind, format!("cannot {doing}: {why}"), source)
-}
-
-/// What the kernel wrote about a mount context: one message each read, `e ` for errors in front.
-fn messages(context: &OwnedFd) -> String {
-    let mut said = Vec::new();
-    let mut buffer = [0; MESSAGE];
-    while said.len() < MAX_MESSAGES {
-        match nix::unistd::read(context.as_fd(), &mut buffer) {
-            Ok(length) if length > 0 => {
-                let text = buffer.get(..length).unwrap_or_default().trim_ascii();
-                said.push(
-                    text.strip_prefix(b"e ")
-                        .unwrap_or(text)
-                        .escape_ascii()
-                        .to_string(),
-                );
-            }
-            _ => break,
-        }
-    }
-    said.join("; ")
+    Error::with_source(kind, format!("cannot {doing}: {why}"), refusal(error, context))
 }

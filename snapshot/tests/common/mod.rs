@@ -2,6 +2,7 @@
 //! Layers written as text, and listings of trees.
 #![allow(dead_code, clippy::print_stderr)]
 
+pub(crate) mod image;
 pub(crate) mod place;
 
 use std::collections::BTreeMap;
