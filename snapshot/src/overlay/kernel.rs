@@ -85,6 +85,9 @@ fn by_context(
         Err(rustix::io::Errno::NOSYS) => return Ok(false),
         other => other.map_err(|error| failure("open an overlay context", errno(error), None))?,
     };
+    if is_legacy(lower) {
+        return Ok(false);
+    }
     let put = |key: &str, dir: BorrowedFd<'_>| match way {
         Way::Handle => fsconfig_set_fd(&context, key, dir),
         Way::Path | Way::Page => fsconfig_set_string(&context, key, proc_path(dir)),
@@ -111,6 +114,17 @@ fn by_context(
         })
         .map_err(|error| failure("mount overlay", errno(error), Some(&context)))?;
     Ok(true)
+}
+
+/// Whether this kernel's overlayfs only collects what it is told, in one page, and looks at it when
+/// the mount is made: then it takes strings under any name, and handles under none (before Linux 6.5).
+///
+/// Asked of a context of its own, since other kernels write a complaint into it.
+fn is_legacy(lower: &[BorrowedFd<'_>]) -> bool {
+    let (Some(dir), Ok(context)) = (lower.first(), fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC)) else {
+        return false;
+    };
+    fsconfig_set_fd(&context, "lowerdir+", *dir) == Err(rustix::io::Errno::OPNOTSUPP)
 }
 
 fn by_page(
