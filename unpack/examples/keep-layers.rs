@@ -24,15 +24,26 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let mut file = File::open(&path)?;
         let codec = codec(&mut file)?;
         let root = Root::create(&dir)?;
-        let done = Layer::new(&root).codec(codec).keep(BufReader::with_capacity(64 << 10, file))?;
-        println!("kept {} entries in {:?}: {}", done.entries, start.elapsed(), done.diff_id);
+        let done = Layer::new(&root)
+            .codec(codec)
+            .keep(BufReader::with_capacity(64 << 10, file))?;
+        println!(
+            "kept {} entries in {:?}: {}",
+            done.entries,
+            start.elapsed(),
+            done.diff_id
+        );
         kept.push((dir, done.notes));
     }
     let start = Instant::now();
     let sources: Vec<Source<'_>> = kept.iter().map(|(dir, notes)| Source { dir, notes }).collect();
     let merged = merge(&sources, Blocks::Small, &directory.join("image"))?;
     println!("merged {} inodes in {:?}", merged.inodes, start.elapsed());
-    let devices: Vec<String> = merged.devices.iter().map(|d| format!("device={}", d.file.display())).collect();
+    let devices: Vec<String> = merged
+        .devices
+        .iter()
+        .map(|d| format!("device={}", d.file.display()))
+        .collect();
     println!("{}", devices.join(","));
     Ok(())
 }
@@ -47,4 +58,3 @@ fn codec(file: &mut (impl Read + Seek)) -> std::io::Result<Codec> {
         _ => Codec::Plain,
     })
 }
-

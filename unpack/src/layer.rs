@@ -4,7 +4,7 @@ use std::io::BufRead;
 use image_spec::{Algorithm, Digest};
 
 use crate::extract::Extractor;
-use crate::{erofs, pipeline, Codec, Error, Limits, Notes, Root};
+use crate::{Codec, Error, Limits, Notes, Root, erofs, pipeline};
 
 /// How a layer's whiteouts (`.wh.` entries, image-spec layer.md) take effect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

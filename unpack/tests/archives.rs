@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::{Place, brief, lines, tar};
+use common::{Place, brief, images, lines, tar};
 use fixture::{Dialect, Entry, Header, Kind, Layer};
 use unpack::{Error, Limits, Unpacked, Whiteouts};
 
@@ -18,6 +18,16 @@ fn accepted(tar: &[u8], want: &str) {
     let place = Place::new();
     unpack(&place, tar).unwrap_or_else(|e| panic!("{want}: {e}"));
     assert_eq!(brief(&place.root()), lines(want));
+    kept(&place, tar);
+}
+
+/// Kept and mounted it must show the tree that it was unpacked to.
+#[track_caller]
+fn kept(place: &Place, tar: &[u8]) {
+    let (dir, done) = place.keep("kept", tar, Limits::default()).expect("a valid layer");
+    let folder = dir.parent().expect("a folder");
+    let shown = images::merged(&[(dir.clone(), done.notes)], folder, |root| fixture::tree(root));
+    assert_eq!(shown.expect("a valid image"), fixture::tree(place.root()), "kept");
 }
 
 /// The line of one name in the listing of an archive's tree.
@@ -25,6 +35,7 @@ fn accepted(tar: &[u8], want: &str) {
 fn line(tar: &[u8], name: &str) -> String {
     let place = Place::new();
     unpack(&place, tar).unwrap_or_else(|e| panic!("{name}: {e}"));
+    kept(&place, tar);
     let listing = fixture::tree(place.root());
     let start = format!("./{name} ");
     let line = listing.lines().find(|line| line.starts_with(&start));
@@ -36,6 +47,11 @@ fn line(tar: &[u8], name: &str) -> String {
 fn refused(tar: &[u8], words: &str) {
     let error = unpack(&Place::new(), tar).expect_err(words).to_string();
     assert!(error.contains(words), "{error}, not {words}");
+    let kept = Place::new()
+        .keep("kept", tar, Limits::default())
+        .expect_err(words)
+        .to_string();
+    assert_eq!(kept, error, "kept");
 }
 
 /// Blocks and data one after the other, each data filled up to whole blocks.

@@ -12,6 +12,7 @@ use common::mounts::Mounted;
 use common::{Place, tar};
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeVal;
+use unpack::erofs::{Blocks, Source, merge};
 use unpack::{Limits, Whiteouts};
 
 /// Four times the size may take so many times as long; what is quadratic takes sixteen times.
@@ -38,6 +39,24 @@ fn time_of(layers: &[String], mode: Whiteouts, base: &Path) -> Duration {
             .unpack(tar, mode, Limits::default())
             .unwrap_or_else(|e| panic!("{e}: {:?}", e.io_error()));
     }
+    processor_time() - before
+}
+
+/// The time that the same layers take to be kept and merged.
+fn time_of_keeping(layers: &[String], base: &Path) -> Duration {
+    let place = Place::on(Some(base));
+    let tars: Vec<Vec<u8>> = layers.iter().map(|text| tar(text)).collect();
+    let before = processor_time();
+    let mut kept = Vec::new();
+    for (number, tar) in tars.iter().enumerate() {
+        let done = place.keep(&number.to_string(), tar, Limits::default());
+        let (dir, done) = done.unwrap_or_else(|e| panic!("{e}: {:?}", e.io_error()));
+        kept.push((dir, done.notes));
+    }
+    let sources: Vec<Source<'_>> = kept.iter().map(|(dir, notes)| Source { dir, notes }).collect();
+    let merged = merge(&sources, Blocks::Small, &place.outside().join("image"));
+    // The links of a layer alone lead to no layer below it.
+    assert!(merged.is_ok() || layers.len() == 1, "{merged:?}");
     processor_time() - before
 }
 
@@ -131,5 +150,10 @@ fn work_grows_with_the_size_alone() {
             four < one * FACTOR
         });
         assert!(held, "{name}: {n} and four times as many");
+        let held = (0..3).any(|_| {
+            let one = time_of_keeping(&few, &fs.path()).max(NOISE);
+            time_of_keeping(&many, &fs.path()) < one * FACTOR
+        });
+        assert!(held, "{name}, kept: {n} and four times as many");
     }
 }

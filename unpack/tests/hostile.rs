@@ -22,6 +22,9 @@ fn refused(text: &str, words: &str) {
             .to_string();
         assert!(error.contains(words), "{text}: {error}");
     }
+    let kept = Place::new().keep("kept", &tar(text), Limits::default());
+    let error = kept.expect_err("a hostile layer").to_string();
+    assert!(error.contains(words), "kept: {text}: {error}");
 }
 
 #[test]

@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::{FORMS, Form, Place, brief, layers, lines, tar};
+use common::{FORMS, Form, Place, brief, images, layers, lines, tar};
 use fixture::{Dialect, Entry};
 use unpack::{Limits, Notes, Whiteouts};
 
@@ -22,12 +22,22 @@ fn check_in(forms: &[Form], text: &str, want: &str) {
             continue;
         };
         let place = Place::new();
-        for layer in layers {
+        let mut kept = Vec::new();
+        for (number, layer) in layers.iter().enumerate() {
             place
-                .unpack(&layer, Whiteouts::Remove, Limits::default())
+                .unpack(layer, Whiteouts::Remove, Limits::default())
                 .unwrap_or_else(|e| panic!("{form:?}: {e}"));
+            let (dir, done) = place
+                .keep(&number.to_string(), layer, Limits::default())
+                .unwrap_or_else(|e| panic!("{form:?}, kept: {e}"));
+            kept.push((dir, done.notes));
         }
         assert_eq!(brief(&place.root()), lines(want), "{form:?}");
+        let tree = fixture::tree(place.root());
+        let shown = images::merged(&kept, place.root().parent().expect("a folder"), |root| {
+            fixture::tree(root)
+        });
+        assert_eq!(shown.expect("a valid image"), tree, "{form:?}, kept");
         unpacked += 1;
     }
     assert!(unpacked >= forms.len().min(3), "too few dialects");
@@ -41,6 +51,14 @@ fn overlay(text: &str, want: &str) -> Notes {
         .unpack(&tar(text), Whiteouts::Overlay, Limits::default())
         .expect("a valid layer");
     assert_eq!(brief(&place.root()), lines(want));
+    let (dir, kept) = place
+        .keep("kept", &tar(text), Limits::default())
+        .expect("a valid layer");
+    assert_eq!(
+        images::mounted(&dir.join("index"), &images::own_devices(&dir), brief),
+        lines(want)
+    );
+    assert_eq!(kept.notes, unpacked.notes);
     unpacked.notes
 }
 

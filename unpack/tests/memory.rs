@@ -86,6 +86,27 @@ fn memory_does_not_grow_with_a_layer() {
     let removing = peak();
     assert!(removing < few + MORE, "{removing} KiB");
 
+    // An index takes so much for each entry; names have 16 bytes here.
+    const ENTRY: u64 = 200;
+    let place = Place::on(Some(&fs.path()));
+    let kept = |name: &str, files| {
+        let root = Root::create(&place.root().with_file_name(name)).expect("a folder");
+        Layer::new(&root)
+            .keep(BufReader::new(Files::new(files)))
+            .expect("files");
+        root
+    };
+    peak();
+    kept("few", 60_000);
+    let few_kept = peak();
+    kept("many", 240_000);
+    let many_kept = peak();
+    assert!(many_kept < WHOLE + 240 * ENTRY, "{many_kept} KiB");
+    assert!(
+        many_kept < few_kept + 180 * ENTRY,
+        "{few_kept} KiB, then {many_kept} KiB"
+    );
+
     // Nor with what a small layer claims to be.
     let place = Place::on(Some(&fs.path()));
     let zeros = std::io::repeat(0).take(400 << 20);

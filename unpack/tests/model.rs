@@ -2,11 +2,18 @@
 //! Layers that nobody thought of: unpacked by us, and applied to a model that has no file system.
 #![allow(missing_docs)]
 
+#[path = "common/images.rs"]
+#[allow(dead_code, unreachable_pub)]
+mod images;
+#[path = "model/kept.rs"]
+#[allow(unreachable_pub)]
+mod kept;
 #[path = "model/mod.rs"]
 mod model;
 
 use std::path::Path;
 
+use kept::check_kept;
 use model::{Outcome, Program, check, check_stacked};
 
 /// The number of cases, and the first, may be given in the environment.
@@ -27,6 +34,13 @@ fn random_layers_mean_what_the_model_says() {
 fn random_layers_mean_the_same_when_each_is_unpacked_alone() {
     if fixture::is_root("random_layers_mean_the_same_when_each_is_unpacked_alone") {
         cases(check_stacked);
+    }
+}
+
+#[test]
+fn random_layers_mean_the_same_when_they_are_kept_and_mounted() {
+    if fixture::is_root("random_layers_mean_the_same_when_they_are_kept_and_mounted") {
+        cases(check_kept);
     }
 }
 

@@ -147,7 +147,11 @@ impl Changes {
     }
 
     fn meta(&mut self, meta: &tar::Meta, content: &Content) -> Result<Meta, Error> {
-        let mut mode = (meta.mode & 0o7777) as u16;
+        let mut mode = match content {
+            // Links have no permissions of their own.
+            Content::Symlink(_) => 0o777,
+            _ => (meta.mode & 0o7777) as u16,
+        };
         let (xattrs, new, dropped) = self.xattrs.take(meta, content, &mut mode)?;
         self.dropped_xattrs = self.dropped_xattrs.saturating_add(dropped);
         if new {
@@ -238,7 +242,10 @@ impl Changes {
         }
         let target = components(target, &self.limits)?.join(&b'/');
         if target == self.tree.path_of(dir, name) {
-            return self.tree.set(dir, name, Child::Lower);
+            return match self.tree.child(dir, name) {
+                None => self.tree.set(dir, name, Child::Lower),
+                Some(_) => Ok(()),
+            };
         }
         self.tree.hide(dir, name)?;
         self.tree.remember(size_of::<Vec<u8>>() + target.len())?;

@@ -98,7 +98,8 @@ impl Super {
         };
         let mut same = found.encode();
         same.get_mut(4..8)?.copy_from_slice(bytes.get(4..8)?);
-        (same == bytes).then_some(found)
+        let known = found.block_bits == 9 || found.block_bits == 12;
+        (known && same == bytes).then_some(found)
     }
 }
 

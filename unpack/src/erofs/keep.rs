@@ -96,7 +96,9 @@ fn read(
             Kind::File {
                 size,
                 pieces: Some(pieces),
-            } => sparse.keep(*size, |file, start| write_pieces(&mut archive, file, start, pieces)),
+            } => sparse.keep(*size, |file, start| {
+                write_pieces(&mut archive, file, start, pieces)
+            }),
             Kind::File { size, pieces: None } => Ok(Content::File {
                 size: *size,
                 offset: position.get(),
@@ -104,14 +106,19 @@ fn read(
             }),
             _ => Err(Error::refused("it has no data")),
         };
-        changes.entry(entry, place).map_err(|e| e.at(&name))?;
+        let taken = changes.entry(entry, place);
+        taken
+            .and_then(|()| archive.skip_data())
+            .map_err(|e| e.at(&name))?;
     }
     Ok(entries)
 }
 
 fn create(root: &Root, name: &str) -> Result<File, Error> {
     let file = files::create_readable(root.as_fd(), name.as_bytes());
-    Ok(File::from(file.map_err(|e| Error::io("make a file for the layer", e))?))
+    Ok(File::from(
+        file.map_err(|e| Error::io("make a file for the layer", e))?,
+    ))
 }
 
 fn set_length(file: &File, bytes: u64) -> Result<(), Error> {

@@ -3,7 +3,9 @@
 
 use std::cmp::Ordering;
 
-use super::format::{COMPACT_BYTES, DIRENT_BYTES, EXTENDED_BYTES, INODE_UNIT, InodeFields, XATTR_HEADER, mode};
+use super::format::{
+    COMPACT_BYTES, DIRENT_BYTES, EXTENDED_BYTES, INODE_UNIT, InodeFields, XATTR_HEADER, mode,
+};
 use super::format::{FLAT_INLINE, FLAT_PLAIN};
 use super::tree::{Child, Content, Dir, Ino, ROOT, Tree};
 use super::xattrs::Xattrs;

@@ -56,7 +56,12 @@ pub fn merge(layers: &[Source<'_>], blocks: Blocks, out: &Path) -> Result<Merged
         merge.apply(layer)?;
     }
     merge.check_links()?;
-    let create = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(out);
+    let create = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(out);
     let file = create.map_err(|e| Error::io("make the EROFS image", e))?;
     let written = write(&merge.tree, &merge.xattrs, &merge.volumes, blocks, &file)?;
     let device = |part: &super::write::Part| Device {
@@ -105,7 +110,12 @@ impl Merge {
         };
         layer.note(source.notes)?;
         // What they lead to is below this layer, before it changes anything.
-        let targets: Vec<Option<Child>> = source.notes.links.iter().map(|(_, path)| self.find(path)).collect();
+        let targets: Vec<Option<Child>> = source
+            .notes
+            .links
+            .iter()
+            .map(|(_, path)| self.find(path))
+            .collect();
         if source.notes.opaque_root {
             self.tree.empty(ROOT);
         }
@@ -128,7 +138,9 @@ impl Merge {
                 let found = index.inode(entry.nid)?;
                 match found.fields.mode & mode::TYPE {
                     mode::CHAR_DEVICE if found.fields.where_ == 0 => drop(self.tree.remove(dir, entry.name)),
-                    mode::DIRECTORY if !seen.insert(entry.nid) => return Err(damaged("a directory comes twice")),
+                    mode::DIRECTORY if !seen.insert(entry.nid) => {
+                        return Err(damaged("a directory comes twice"));
+                    }
                     mode::DIRECTORY => {
                         let place = self.directory(&layer, dir, entry.name, entry.nid, &found)?;
                         inner.extend(place.map(|place| (entry.nid, place)));
@@ -223,7 +235,9 @@ impl Merge {
                 let device = layer.volumes.get(device).copied();
                 let device = device.ok_or_else(|| damaged("a file's device"))?;
                 // The kept files may have changed too.
-                let end = offset.checked_add(size).ok_or_else(|| damaged("a file's place"))?;
+                let end = offset
+                    .checked_add(size)
+                    .ok_or_else(|| damaged("a file's place"))?;
                 if end > self.volumes[usize::from(device)].bytes {
                     return Err(damaged("its archive is shorter than it was"));
                 }

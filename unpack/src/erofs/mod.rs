@@ -18,6 +18,7 @@ mod format;
 mod keep;
 mod layout;
 mod merge;
+mod nodes;
 mod read;
 mod tree;
 mod walk;

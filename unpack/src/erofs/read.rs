@@ -4,8 +4,8 @@
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
 use super::format::{
-    DIRENT_BYTES, FLAT_INLINE, INODE_UNIT, InodeFields, SLOT_BYTES, SUPER_BYTES, SUPER_OFFSET, Slot, Super, View,
-    XATTR_HEADER, mode,
+    DIRENT_BYTES, FLAT_INLINE, INODE_UNIT, InodeFields, SLOT_BYTES, SUPER_BYTES, SUPER_OFFSET, Slot, Super,
+    View, XATTR_HEADER, mode,
 };
 use super::tree::NAME_MAX;
 use crate::{Error, ErrorKind};
@@ -39,6 +39,9 @@ impl<'a> Index<'a> {
         let start = SUPER_OFFSET as usize;
         let superblock = bytes.get(start..).and_then(Super::decode);
         let superblock = superblock.ok_or_else(|| damaged("its superblock"))?;
+        if u64::from(superblock.blocks) << superblock.block_bits != bytes.len() as u64 {
+            return Err(damaged("its length"));
+        }
         let table = bytes.get(start + SUPER_BYTES..).unwrap_or_default();
         let slots = table.chunks_exact(SLOT_BYTES).take(superblock.devices.into());
         let slots: Option<Vec<Slot>> = slots.map(Slot::decode).collect();
@@ -105,7 +108,9 @@ impl<'a> Index<'a> {
     ) -> Result<(), Error> {
         let blocks = self.blocks_of(dir).ok_or_else(|| damaged("a directory"))?;
         for number in 0..blocks {
-            let block = self.list_block(dir, number).ok_or_else(|| damaged("a directory"))?;
+            let block = self
+                .list_block(dir, number)
+                .ok_or_else(|| damaged("a directory"))?;
             for entry in 0..block.length {
                 let entry = block.entry(entry).ok_or_else(|| damaged("a directory's entry"))?;
                 match entry.name {

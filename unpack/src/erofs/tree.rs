@@ -11,118 +11,13 @@ use hashbrown::HashTable;
 
 use crate::{Error, Limits};
 
-/// A file of any kind, by its place in [`Tree::inodes`].
-pub(super) type Ino = u32;
-
-/// A directory, by its place in [`Tree::dirs`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(super) struct Dir(pub(super) u32);
-
-pub(super) const ROOT: Dir = Dir(0);
-
-/// The longest name of one file (NAME_MAX).
-pub(super) const NAME_MAX: usize = 255;
+use super::nodes::NONE;
+pub(super) use super::nodes::{Bytes, Child, Content, Dir, Ino, Inode, Meta, NAME_MAX, Named, Node, ROOT};
 
 /// About what the table takes for one name besides the entry and its bytes.
 const SLOT: usize = 8;
 /// The same for a name in a set.
 const HIDDEN: usize = 64;
-
-/// Owner, permissions, time and the place of the attributes among [`super::xattrs::Xattrs`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) struct Meta {
-    /// Permission, set-id and sticky bits.
-    pub(super) mode: u16,
-    pub(super) uid: u32,
-    pub(super) gid: u32,
-    pub(super) mtime: (i64, u32),
-    pub(super) xattrs: u32,
-}
-
-impl Meta {
-    /// What a directory has that no entry describes.
-    pub(super) const IMPLIED: Meta = Meta {
-        mode: 0o755,
-        uid: 0,
-        gid: 0,
-        mtime: (0, 0),
-        xattrs: 0,
-    };
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Content {
-    Directory(Dir),
-    /// `size` bytes at `offset` of a device.
-    File { size: u64, offset: u64, device: u16 },
-    /// The target, among the tree's bytes.
-    Symlink(Bytes),
-    /// Numbers as the kernel packs them into 32 bits.
-    CharDevice(u32),
-    BlockDevice(u32),
-    Fifo,
-}
-
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Inode {
-    pub(super) meta: Meta,
-    pub(super) content: Content,
-}
-
-/// Some of the tree's bytes: a name or a link's target.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Bytes {
-    at: u32,
-    length: u32,
-}
-
-/// What a name stands for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Child {
-    File(Ino),
-    Directory(Dir),
-    /// Hides what lower layers have under the name.
-    Whiteout,
-    /// A hard link to a lower layer's file, by its place in a list that the tree's user keeps.
-    Link(u32),
-    /// Whatever a lower layer has under the name: the layer links it to itself.
-    Lower,
-}
-
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Named {
-    dir: Dir,
-    pub(super) name: Bytes,
-    pub(super) child: Child,
-    /// The entry of the same directory that was made before it.
-    before: u32,
-    gone: bool,
-}
-
-const NONE: u32 = u32::MAX;
-
-#[derive(Debug)]
-pub(super) struct Node {
-    pub(super) parent: Dir,
-    /// Its own entry in the parent; none of the root.
-    named: u32,
-    pub(super) ino: Ino,
-    last: u32,
-    pub(super) depth: u32,
-    /// An entry of the layer says what the directory is.
-    pub(super) described: bool,
-    /// An entry describes it or is below it; otherwise it was only passed on the way to a whiteout.
-    pub(super) own: bool,
-    /// No lower layer's directory shows its metadata in it.
-    pub(super) new: bool,
-    /// Nothing of lower layers is in it any more.
-    pub(super) alone: bool,
-    /// Overlayfs has to be told so.
-    pub(super) opaque: bool,
-    /// Whiteouts were made in it.
-    pub(super) whiteouts: bool,
-    pub(super) removed: bool,
-}
 
 #[derive(Debug)]
 pub(super) struct Tree {
@@ -191,7 +86,9 @@ impl Tree {
     }
 
     pub(super) fn child(&self, dir: Dir, name: &[u8]) -> Option<Child> {
-        let found = self.table.find(self.hash(dir, name), |entry| self.is(*entry, dir, name))?;
+        let found = self
+            .table
+            .find(self.hash(dir, name), |entry| self.is(*entry, dir, name))?;
         Some(self.entry(*found).child)
     }
 
@@ -293,7 +190,10 @@ impl Tree {
     pub(super) fn remove(&mut self, dir: Dir, name: &[u8]) -> Option<Child> {
         let hash = self.hash(dir, name);
         let Tree {
-            table, entries, bytes, ..
+            table,
+            entries,
+            bytes,
+            ..
         } = self;
         let same = |entry: &u32| {
             let named = &entries[*entry as usize];
@@ -316,7 +216,11 @@ impl Tree {
             let mut next = std::mem::replace(&mut self.dir_mut(dir).last, NONE);
             while next != NONE {
                 let Named {
-                    name, child, before, gone, ..
+                    name,
+                    child,
+                    before,
+                    gone,
+                    ..
                 } = *self.entry(next);
                 if !gone {
                     self.entries[next as usize].gone = true;
@@ -402,25 +306,6 @@ impl Tree {
 
     fn hash(&self, dir: Dir, name: &[u8]) -> u64 {
         self.hasher.hash_one((dir, name))
-    }
-}
-
-impl Node {
-    fn new(parent: Dir, named: u32, ino: Ino, depth: u32) -> Self {
-        Node {
-            parent,
-            named,
-            ino,
-            last: NONE,
-            depth,
-            described: false,
-            own: false,
-            new: false,
-            alone: false,
-            opaque: false,
-            whiteouts: false,
-            removed: false,
-        }
     }
 }
 

@@ -13,10 +13,24 @@ use super::tree::{Child, Content, Dir, ROOT};
 
 pub(super) use crate::dirs::{Gone, Missing};
 
+/// Where components lead.
+struct Place {
+    /// The last directory that is there.
+    dir: Dir,
+    /// Names that follow where no directory is.
+    beyond: Vec<Box<[u8]>>,
+    /// The layer hides the first of them or has something else in its place.
+    hidden: bool,
+}
+
 impl Changes {
     /// The directory that these components lead to from the root; none if `missing` forbids to make
     /// one on the way.
-    pub(super) fn walk(&mut self, components: &[&[u8]], missing: Missing) -> Result<Result<Dir, Gone>, Error> {
+    pub(super) fn walk(
+        &mut self,
+        components: &[&[u8]],
+        missing: Missing,
+    ) -> Result<Result<Dir, Gone>, Error> {
         let mut dir = ROOT;
         let mut known = 0;
         while let Some(name) = components.get(known)
@@ -25,8 +39,11 @@ impl Changes {
             (dir, known) = (there, known + 1);
         }
         let rest = components.get(known..).unwrap_or_default();
-        let (beyond, hidden);
-        (dir, beyond, hidden) = self.resolve(dir, rest)?;
+        let Place {
+            mut dir,
+            beyond,
+            hidden,
+        } = self.resolve(dir, rest)?;
         match missing {
             Missing::Stop | Missing::MakeIfLower if !beyond.is_empty() && hidden => {
                 return Ok(Err(Gone::Hidden));
@@ -51,9 +68,8 @@ impl Changes {
         Ok(Ok(dir))
     }
 
-    /// Follows components from a directory: the last directory that is there, the names that follow, and
-    /// whether the layer hides the first of them or has something else in its place.
-    fn resolve(&self, from: Dir, components: &[&[u8]]) -> Result<(Dir, Vec<Box<[u8]>>, bool), Error> {
+    /// Follows components from a directory.
+    fn resolve(&self, from: Dir, components: &[&[u8]]) -> Result<Place, Error> {
         let mut dir = from;
         let mut todo: VecDeque<Box<[u8]>> = components.iter().map(|c| (*c).into()).collect();
         let mut beyond: Vec<Box<[u8]>> = Vec::new();
@@ -107,6 +123,6 @@ impl Changes {
             hidden = there || self.tree.is_alone(dir, &name);
             beyond.push(name);
         }
-        Ok((dir, beyond, hidden))
+        Ok(Place { dir, beyond, hidden })
     }
 }

@@ -7,7 +7,9 @@ use std::io::{self, BufWriter, Write};
 use std::os::unix::fs::FileExt;
 
 use super::Blocks;
-use super::format::{DIRENT_BYTES, InodeFields, SLOT_BYTES, SUPER_BYTES, SUPER_OFFSET, Slot, Super, XATTR_HEADER};
+use super::format::{
+    DIRENT_BYTES, InodeFields, SLOT_BYTES, SUPER_BYTES, SUPER_OFFSET, Slot, Super, XATTR_HEADER,
+};
 use super::format::{FLAT_INLINE, kind, seal};
 use super::layout::{Item, Layout, Listed, name, too_large};
 use super::tree::{Child, Content, Dir, ROOT, Tree};
@@ -101,7 +103,12 @@ fn parts(tree: &Tree, volumes: &[Volume], blocks: Blocks) -> Vec<Part> {
     }
     let mut needed = BTreeSet::new();
     for inode in &tree.inodes {
-        if let Content::File { size: 1.., offset, device } = inode.content {
+        if let Content::File {
+            size: 1..,
+            offset,
+            device,
+        } = inode.content
+        {
             needed.insert(Part {
                 volume: device,
                 offset: offset % blocks.bytes() as u64 / TAR_BLOCK * TAR_BLOCK,
@@ -210,7 +217,11 @@ impl Writer<'_> {
         };
         match self.tree.inode(ino).content {
             Content::Directory(_) | Content::Symlink(_) => fields.where_ = own(),
-            Content::File { size: 1.., offset, device } => fields.where_ = self.data_block(device, offset),
+            Content::File {
+                size: 1..,
+                offset,
+                device,
+            } => fields.where_ = self.data_block(device, offset),
             _ => {}
         }
         fields

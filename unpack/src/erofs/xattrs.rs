@@ -37,7 +37,12 @@ impl Default for Xattrs {
     fn default() -> Self {
         let mut opaque = Vec::new();
         // Three constants that fit.
-        put(&mut opaque, 4, OPAQUE_XATTR.trim_start_matches("trusted.").as_bytes(), b"y");
+        put(
+            &mut opaque,
+            4,
+            OPAQUE_XATTR.trim_start_matches("trusted.").as_bytes(),
+            b"y",
+        );
         Xattrs {
             sets: vec![Box::default()],
             known: HashMap::new(),
@@ -124,7 +129,9 @@ impl Xattrs {
             put(&mut set, index, suffix, value);
         }
         if set.len() > SET_MAX {
-            return Err(Error::refused("its extended attributes take more than an EROFS inode holds"));
+            return Err(Error::refused(
+                "its extended attributes take more than an EROFS inode holds",
+            ));
         }
         let (set, new) = self.keep(&set);
         Ok((set, new, dropped))
@@ -158,7 +165,10 @@ fn index<'a>(name: &'a [u8], content: &Content) -> Result<(u8, &'a [u8]), Error>
             None => {}
         }
     }
-    Err(Error::with_source(ErrorKind::Xattr(name.to_vec()), Errno::EOPNOTSUPP.into()))
+    Err(Error::with_source(
+        ErrorKind::Xattr(name.to_vec()),
+        Errno::EOPNOTSUPP.into(),
+    ))
 }
 
 /// The kernel takes versions 2 and 3 of a file's capabilities, each of one size.

@@ -158,8 +158,12 @@ impl Extractor {
             return Err(Error::refused("it is a hard link to a file that is not there"));
         }
         let target = components(target, &self.limits)?.join(&b'/');
-        // To itself: what the lower layer has stays where it is.
-        if target != self.dirs.path_of(parent, name) {
+        // To itself: what is there stays, and what the lower layer has.
+        if target == self.dirs.path_of(parent, name) {
+            if let Some(child) = self.dirs.child(parent, name) {
+                return Ok(child);
+            }
+        } else {
             self.dirs.clear(parent, name)?;
             self.dirs.hide(parent, name)?;
             // The notes hold the whole path of it.

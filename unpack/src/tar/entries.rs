@@ -292,7 +292,8 @@ impl<R: BufRead> Entries<R> {
         Ok(name)
     }
 
-    fn skip_data(&mut self) -> Result<(), Error> {
+    /// Passes over what is left of the current entry's data. Else the next entry does.
+    pub(crate) fn skip_data(&mut self) -> Result<(), Error> {
         while self.data > 0 {
             let length = self.data()?.len();
             self.consume(length);

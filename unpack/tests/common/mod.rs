@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #![allow(dead_code, unreachable_pub, missing_docs)]
 
+pub mod images;
 pub mod mounts;
 
 use std::os::unix::ffi::OsStrExt;
@@ -46,6 +47,13 @@ impl Place {
             Root::create(&path)
         }?;
         Layer::new(&root).whiteouts(whiteouts).limits(limits).unpack(tar)
+    }
+
+    /// Keeps one tar, in a folder beside the root.
+    pub fn keep(&self, name: &str, tar: &[u8], limits: Limits) -> Result<(PathBuf, Unpacked), Error> {
+        let dir = self.dir.path().join(name);
+        let kept = Layer::new(&Root::create(&dir)?).limits(limits).keep(tar)?;
+        Ok((dir, kept))
     }
 
     /// What is outside the root, times and all.
