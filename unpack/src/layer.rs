@@ -112,7 +112,7 @@ impl<'a> Layer<'a> {
     }
 
     /// Keeps the layer's archive instead of unpacking it: the root's directory, which must be empty,
-    /// gets the files of [`erofs`](crate::erofs). Blocks as [`unpack`](Layer::unpack) does; the form of
+    /// gets the files of [`erofs`]. Blocks as [`unpack`](Layer::unpack) does; the form of
     /// whiteouts makes no difference.
     ///
     /// # Errors

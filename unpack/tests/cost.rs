@@ -150,6 +150,10 @@ fn work_grows_with_the_size_alone() {
             four < one * FACTOR
         });
         assert!(held, "{name}: {n} and four times as many");
+        // The notes of what is kept are those for overlayfs.
+        if *mode == Remove {
+            continue;
+        }
         let held = (0..3).any(|_| {
             let one = time_of_keeping(&few, &fs.path()).max(NOISE);
             time_of_keeping(&many, &fs.path()) < one * FACTOR

@@ -3,7 +3,7 @@
 //!
 //! [`Layer::keep`](crate::Layer::keep) writes a layer's archive to a file and, while it streams past,
 //! learns what is in it; at its end it writes an index, an EROFS image of metadata alone. The data of
-//! files stays where it is in the archive, which is a second device of the image. [`merge`] puts the
+//! files stays where it is in the archive, which is a second device of the image. [`merge()`] puts the
 //! indexes of an image's layers together, whiteouts applied: one file system with one device for each
 //! layer. All metadata that reaches the kernel is this module's own; nothing of a registry's is.
 //!

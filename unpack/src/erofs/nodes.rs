@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What a [`Tree`](super::tree::Tree) is made of.
+//! What a tree in memory is made of.
 
-/// A file of any kind, by its place in [`Tree::inodes`].
+/// A file of any kind, by its place in the tree's inodes.
 pub(super) type Ino = u32;
 
-/// A directory, by its place in [`Tree::dirs`].
+/// A directory, by its place in the tree's directories.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) struct Dir(pub(super) u32);
 
