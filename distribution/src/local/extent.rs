@@ -4,9 +4,9 @@
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 
 use super::blocking;
 use crate::{Error, ErrorKind};
@@ -19,8 +19,7 @@ pub(crate) struct Extent {
     file: Arc<File>,
     at: u64,
     left: u64,
-    /// Used again as soon as the chunk before it has been dropped.
-    buffer: BytesMut,
+    buffers: Buffers,
 }
 
 impl Extent {
@@ -29,7 +28,7 @@ impl Extent {
             file,
             at,
             left: size,
-            buffer: BytesMut::new(),
+            buffers: Buffers::default(),
         }
     }
 
@@ -44,15 +43,14 @@ impl Extent {
         if want == 0 {
             return Ok(None);
         }
-        let (file, at, mut buffer) = (Arc::clone(&self.file), self.at, std::mem::take(&mut self.buffer));
-        let (bytes, buffer) = blocking(move || {
-            buffer.resize(want, 0);
-            let read = retry(|| file.read_at(&mut buffer, at)).map_err(|cause| Error::io("read", cause))?;
-            buffer.truncate(read);
-            Ok((buffer.split().freeze(), buffer))
+        let (file, at, buffers) = (Arc::clone(&self.file), self.at, self.buffers.clone());
+        let bytes = blocking(move || {
+            let mut chunk = buffers.chunk(want);
+            chunk.length =
+                retry(|| file.read_at(chunk.space(want), at)).map_err(|cause| Error::io("read", cause))?;
+            Ok(Bytes::from_owner(chunk))
         })
         .await?;
-        self.buffer = buffer;
         self.at += bytes.len() as u64;
         self.left -= bytes.len() as u64;
         Ok(Some(bytes).filter(|bytes| !bytes.is_empty()))
@@ -69,6 +67,57 @@ impl Extent {
             .read_exact_at(&mut bytes, self.at)
             .map_err(|cause| Error::io("read", cause))?;
         Ok(bytes)
+    }
+}
+
+/// Buffers whose chunks have been dropped. They go round: new memory would have to be cleared by the
+/// kernel and by us before each read.
+#[derive(Clone, Default)]
+struct Buffers(Arc<Mutex<Vec<Vec<u8>>>>);
+
+impl Buffers {
+    /// A chunk with room for so many bytes.
+    fn chunk(&self, room: usize) -> Chunk {
+        let free = self.0.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let mut bytes = free.unwrap_or_default();
+        if bytes.len() < room {
+            bytes.resize(room, 0);
+        }
+        Chunk {
+            bytes,
+            length: 0,
+            home: self.clone(),
+        }
+    }
+}
+
+/// Bytes that were read; whoever drops the last of them gives the buffer back.
+struct Chunk {
+    bytes: Vec<u8>,
+    length: usize,
+    home: Buffers,
+}
+
+impl Chunk {
+    fn space(&mut self, room: usize) -> &mut [u8] {
+        &mut self.bytes[..room]
+    }
+}
+
+impl AsRef<[u8]> for Chunk {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes[..self.length]
+    }
+}
+
+impl Drop for Chunk {
+    fn drop(&mut self) {
+        let bytes = std::mem::take(&mut self.bytes);
+        self.home
+            .0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(bytes);
     }
 }
 
