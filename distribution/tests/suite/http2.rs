@@ -61,6 +61,8 @@ fn whole(bytes: impl Into<Bytes>) -> Answer {
 /// What was asked: version, path, range.
 type Log = Arc<Mutex<Vec<(Version, String, Option<String>)>>>;
 
+type Script = dyn Fn(&Request<Incoming>) -> Response<Answer> + Send + Sync;
+
 struct Modern {
     host: String,
     log: Log,
@@ -70,6 +72,11 @@ struct Modern {
 
 impl Modern {
     async fn start(script: impl Fn(&Request<Incoming>) -> Response<Answer> + Send + Sync + 'static) -> Self {
+        Self::run(Arc::new(script)).await
+    }
+
+    /// Compiled once for all scripts.
+    async fn run(script: Arc<Script>) -> Self {
         let (ca, acceptor) = speaking(&["h2", "http/1.1"]);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address: SocketAddr = listener.local_addr().unwrap();
@@ -80,7 +87,6 @@ impl Modern {
             ca,
         };
         let (log, connections) = (Arc::clone(&server.log), Arc::clone(&server.connections));
-        let script = Arc::new(script);
         tokio::spawn(async move {
             while let Ok((socket, _)) = listener.accept().await {
                 connections.fetch_add(1, Ordering::SeqCst);

@@ -5,6 +5,7 @@ mod archive;
 mod auth;
 mod blobs;
 mod frugal;
+mod hostile;
 #[cfg(feature = "http2")]
 mod http2;
 mod image;

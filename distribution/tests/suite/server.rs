@@ -63,6 +63,8 @@ enum Framing {
     Chunked,
     /// The body alone, without any head.
     Raw,
+    /// The body alone, and then these bytes again and again until the peer hangs up.
+    Endless(Vec<u8>),
     /// Nothing, for ever.
     Silent,
 }
@@ -97,6 +99,10 @@ impl Reply {
 
     pub(crate) fn raw(bytes: impl Into<Vec<u8>>) -> Self {
         Self::ok(bytes).framed(Framing::Raw)
+    }
+
+    pub(crate) fn endless(start: impl Into<Vec<u8>>, more: &str) -> Self {
+        Self::ok(start).framed(Framing::Endless(more.repeat(100).into_bytes()))
     }
 
     pub(crate) fn silent() -> Self {
@@ -146,6 +152,8 @@ impl Reply {
     }
 }
 
+type Script = dyn Fn(&Asked) -> Reply + Send + Sync;
+
 /// A running server; it stops with the test's runtime.
 pub(crate) struct Server {
     pub(crate) address: SocketAddr,
@@ -170,6 +178,11 @@ impl Server {
         tls: Option<TlsAcceptor>,
         script: impl Fn(&Asked) -> Reply + Send + Sync + 'static,
     ) -> io::Result<Self> {
+        Self::run(address, tls, Arc::new(script)).await
+    }
+
+    /// Compiled once for all scripts.
+    async fn run(address: &str, tls: Option<TlsAcceptor>, script: Arc<Script>) -> io::Result<Self> {
         let listener = TcpListener::bind(address).await?;
         let server = Self {
             address: listener.local_addr()?,
@@ -177,7 +190,6 @@ impl Server {
             connections: Arc::default(),
         };
         let (log, connections) = (Arc::clone(&server.log), Arc::clone(&server.connections));
-        let script = Arc::new(script);
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 connections.fetch_add(1, Ordering::SeqCst);
@@ -262,6 +274,12 @@ where
             Framing::Close => "connection: close".to_owned(),
             Framing::Chunked => "transfer-encoding: chunked".to_owned(),
             Framing::Silent => return std::future::pending().await,
+            Framing::Endless(more) => {
+                stream.write_all(&reply.body).await?;
+                loop {
+                    stream.write_all(more).await?;
+                }
+            }
             Framing::Raw => {
                 stream.write_all(&reply.body).await?;
                 return Ok(false);
