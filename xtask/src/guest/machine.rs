@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, anyhow, bail};
 
 use super::initramfs;
 use super::kernel::Kernel;
@@ -76,8 +76,8 @@ impl Guest<'_> {
         let console = folder.join("console");
         let machine = Machine(self.start(folder, &initramfs, &console)?);
         let result = machine.wait(self.deadline);
-        let told = || tail(&console);
-        let took = result.with_context(told)?;
+        let told = || told(&console);
+        let took = result.map_err(|error| anyhow!("{error:#}\n{}", told()))?;
         let output = Output {
             folder: folder.join("out"),
             took,
@@ -197,10 +197,13 @@ fn option(path: &Path) -> String {
     path.to_string_lossy().replace(',', ",,")
 }
 
-fn tail(console: &Path) -> String {
+/// What a console says in the end, from a panic on if there was one.
+fn told(console: &Path) -> String {
     let bytes = fs::read(console).unwrap_or_default();
     let text = String::from_utf8_lossy(&bytes);
     let lines: Vec<&str> = text.lines().map(str::trim_end).collect();
-    let last = &lines[lines.len().saturating_sub(TAIL)..];
-    format!("the end of its console:\n{}", last.join("\n"))
+    let panic = lines.iter().position(|line| line.contains("Kernel panic"));
+    let start = panic.unwrap_or(lines.len().saturating_sub(TAIL));
+    let end = lines.len().min(start + TAIL);
+    format!("the end of its console:\n{}", lines[start..end].join("\n"))
 }

@@ -108,6 +108,7 @@ pub(crate) fn quick(kernels: &[Kernel]) -> Result<Vec<Outcome>> {
 }
 
 fn boot(kernels: &[Kernel], images: &[&str], deadline: Duration, client: &Path) -> Result<Vec<Outcome>> {
+    let _alone = alone()?;
     let lister = lister()?;
     let mut names: Vec<&str> = images.iter().filter_map(|name| name.split('/').next()).collect();
     names.dedup();
@@ -137,7 +138,7 @@ fn boot(kernels: &[Kernel], images: &[&str], deadline: Duration, client: &Path) 
         };
         let release = &kernel.release;
         println!("\nguest: Linux {release}");
-        let run = folder().join(format!("run-{}", std::process::id()));
+        let run = folder().join("run");
         let output = guest.run(&run);
         let mut results = |of: &dyn Fn(&Scenario<'_>) -> Option<String>| {
             outcomes.extend(scenarios.iter().map(|scenario| Outcome {
@@ -176,6 +177,13 @@ fn boot(kernels: &[Kernel], images: &[&str], deadline: Duration, client: &Path) 
     Ok(outcomes)
 }
 
+/// Two at once would share a folder, and time.
+fn alone() -> Result<fs::File> {
+    let lock = fs::File::create(folder().join("lock"))?;
+    lock.try_lock().context("other guests run")?;
+    Ok(lock)
+}
+
 /// The program to test.
 fn build(profile: &str) -> Result<PathBuf> {
     let mut build = sh::cargo(["build", "--quiet", "--package", "image-client"]);
@@ -195,7 +203,11 @@ fn lister() -> Result<PathBuf> {
 
 /// What the host makes of an image.
 fn unpacked(client: &Path, lister: &Path, layout: &Path) -> Result<String> {
-    let folder = folder().join(format!("expected-{}", std::process::id()));
+    let folder = folder().join("expected");
+    // Of one that was stopped.
+    if folder.exists() {
+        fs::remove_dir_all(&folder)?;
+    }
     let mut unpack = sh::cmd(
         client,
         ["unpack", "--insecure-accept-any-image", "--progress", "none"],
