@@ -4,7 +4,9 @@ use std::path::Path;
 use rustix::fs::{XattrFlags, setxattr};
 
 use crate::error::Context;
+use crate::overlay::{self, How};
 use crate::scratch::{Scratch, make};
+use crate::stack::Stack;
 use crate::{Copy, Erofs, Error, ErrorKind, Layer, Overlay, Snapshotter};
 
 /// The names that [`choose`] knows besides `auto`.
@@ -93,7 +95,7 @@ fn try_overlay(probe: &Path) -> Result<(), Error> {
         tree,
         ..Layer::default()
     });
-    Overlay.mount(&layers, &state, &target)?;
+    overlay::mount("overlay", How::TRIAL, &state, &target, |_| Stack::open(&layers))?;
     let merged = target.join("dir").is_dir() && !target.join("dir/hidden").exists();
     Overlay.unmount(&state, &target)?;
     if merged {

@@ -10,9 +10,10 @@ mod tiny;
 
 use std::path::Path;
 
+use crate::overlay::{self, How};
 use crate::snapshotter::{Form, Layer, Mounted, Snapshotter};
 use crate::stack::{Stack, open_tree};
-use crate::{Error, Overlay, overlay};
+use crate::{Error, Overlay};
 
 use kernel::Way;
 
@@ -30,6 +31,7 @@ use kernel::Way;
 pub struct Erofs {
     by_file: bool,
     small_blocks: bool,
+    direct: bool,
 }
 
 impl Erofs {
@@ -44,6 +46,18 @@ impl Erofs {
         probe::probe(dir)
     }
 
+    /// Whether to read images past the page cache of their files, where that can be done in units of 512
+    /// bytes. Off unless asked for.
+    ///
+    /// What is read then is in memory once and not twice; the second copy is one that the kernel drops
+    /// when it needs room. But nothing is read ahead from one file of the image to the next, and what
+    /// has just been written must first reach the disk: reading a tree takes up to three times as long.
+    #[must_use]
+    pub fn direct(mut self, direct: bool) -> Self {
+        self.direct = direct;
+        self
+    }
+
     fn ways(self) -> &'static [Way] {
         if self.by_file {
             // Images may come to be on another file system than was tried.
@@ -53,13 +67,20 @@ impl Erofs {
         }
     }
 
-    fn mount_by(self, ways: &[Way], layers: &[Layer], state: &Path, target: &Path) -> Result<Mounted, Error> {
-        overlay::mount(self.name(), overlay::Way::ALL, state, target, |state| {
+    fn mount_by(
+        self,
+        ways: &[Way],
+        how: How<'_>,
+        layers: &[Layer],
+        state: &Path,
+        target: &Path,
+    ) -> Result<Mounted, Error> {
+        overlay::mount(self.name(), how, state, target, |state| {
             let roots = layers.iter().enumerate().map(|(number, layer)| {
                 let Some(image) = &layer.image else {
                     return open_tree(layer);
                 };
-                let loose = kernel::mount(image, ways)?;
+                let loose = kernel::mount(image, ways, self.direct)?;
                 images::attach(state, number, &loose.mount)
             });
             Stack::with_roots(layers, roots.collect::<Result<_, _>>()?)
@@ -79,7 +100,7 @@ impl Snapshotter for Erofs {
     }
 
     fn mount(&self, layers: &[Layer], state: &Path, target: &Path) -> Result<Mounted, Error> {
-        self.mount_by(self.ways(), layers, state, target)
+        self.mount_by(self.ways(), How::BUNDLE, layers, state, target)
     }
 
     fn unmount(&self, state: &Path, target: &Path) -> Result<(), Error> {

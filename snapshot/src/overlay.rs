@@ -19,7 +19,7 @@ use crate::snapshotter::{Layer, Mounted, Snapshotter};
 use crate::stack::{Rules, Stack};
 use crate::{Error, ErrorKind, remove};
 
-pub(crate) use kernel::Way;
+pub(crate) use kernel::How;
 
 /// OVL_MAX_STACK: how many lower layers the kernel stacks.
 const MAX_LAYERS: usize = 500;
@@ -41,7 +41,7 @@ impl Snapshotter for Overlay {
     }
 
     fn mount(&self, layers: &[Layer], state: &Path, target: &Path) -> Result<Mounted, Error> {
-        mount(self.name(), Way::ALL, state, target, |_| Stack::open(layers))
+        mount(self.name(), How::BUNDLE, state, target, |_| Stack::open(layers))
     }
 
     fn unmount(&self, state: &Path, target: &Path) -> Result<(), Error> {
@@ -68,7 +68,7 @@ impl Snapshotter for Overlay {
 /// Mounts what `open` stacks, in the name of a snapshotter; `open` may keep images below the state.
 pub(crate) fn mount<'a>(
     name: &'static str,
-    ways: &[Way],
+    how: How<'_>,
     state: &Path,
     target: &Path,
     open: impl FnOnce(&OwnedFd) -> Result<Stack<'a>, Error>,
@@ -78,7 +78,7 @@ pub(crate) fn mount<'a>(
     let state_dir = open_dir(state)?;
     require_empty(&state_dir, state)?;
     let done = open(&state_dir).and_then(|stack| {
-        assemble(ways, &stack, &state_dir, &target_dir)?;
+        assemble(how, &stack, &state_dir, &target_dir)?;
         Ok(stack.len())
     });
     match done {
@@ -98,7 +98,7 @@ pub(crate) fn mount<'a>(
     }
 }
 
-fn assemble(ways: &[Way], stack: &Stack<'_>, state: &OwnedFd, target: &OwnedFd) -> Result<(), Error> {
+fn assemble(how: How<'_>, stack: &Stack<'_>, state: &OwnedFd, target: &OwnedFd) -> Result<(), Error> {
     let live = stack
         .dir(b"", stack.sight(Rules::Image))?
         .map(|root| root.live.clone())
@@ -126,7 +126,7 @@ fn assemble(ways: &[Way], stack: &Stack<'_>, state: &OwnedFd, target: &OwnedFd) 
         .root_meta()?
         .apply(&upper)
         .at("set metadata of root directory", "upper")?;
-    kernel::mount(ways, &lower, upper.as_fd(), work.as_fd(), target.as_fd())
+    kernel::mount(how, &lower, upper.as_fd(), work.as_fd(), target.as_fd())
 }
 
 fn make(state: &OwnedFd, name: &CStr) -> Result<OwnedFd, Error> {
@@ -170,6 +170,7 @@ fn detach(target: &Path) -> Result<(), Error> {
 
 #[cfg(test)]
 mod tests {
+    use super::kernel::Way;
     use super::*;
     use crate::error::quoted;
 
@@ -183,7 +184,8 @@ mod tests {
             }
             return;
         }
-        for &way in Way::ALL {
+        let both = |&way: &Way| [(way, false), (way, true)];
+        for (way, volatile) in Way::ALL.iter().flat_map(both) {
             let temp = tempfile::tempdir().expect("temporary directory");
             let path = |name: &str| temp.path().join(name);
             let layers = ["bottom", "top"].map(|name| {
@@ -197,7 +199,9 @@ mod tests {
             for name in ["state", "target"] {
                 std::fs::create_dir(path(name)).expect("directory");
             }
-            let mounted = mount("overlay", &[way], &path("state"), &path("target"), |_| {
+            let ways = &[way];
+            let how = How { ways, volatile };
+            let mounted = mount("overlay", how, &path("state"), &path("target"), |_| {
                 Stack::open(&layers)
             });
             mounted

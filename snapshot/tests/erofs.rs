@@ -79,6 +79,29 @@ fn files_are_mounted_as_such_where_the_kernel_can() {
 }
 
 #[test]
+fn files_may_be_read_past_their_page_cache() {
+    if !is_root() {
+        return;
+    }
+    for disk in Disk::both() {
+        let long = "0123456789abcdef".repeat(3000);
+        let files = [(0, "a", "short"), (0, "b", long.as_str()), (1, "c", "end")];
+        let (state, target) = (disk.dir("state"), disk.dir("target"));
+        for erofs in [disk.probe(), Erofs::default()] {
+            let dir = disk.root.join("image");
+            let _ = fs::remove_dir_all(&dir);
+            let image = image(&dir, 12, &[0, 0], &files);
+            mounted(&erofs.direct(true), &[layer(image)], &state, &target);
+            for (_, name, content) in files {
+                assert_eq!(text(target.join(name)), content);
+            }
+            erofs.unmount(&state, &target).unwrap();
+            disk.assert_clean();
+        }
+    }
+}
+
+#[test]
 fn devices_may_begin_within_files() {
     if !is_root() {
         return;

@@ -27,7 +27,7 @@ const SECTOR: u64 = 512;
 pub(super) struct Checked {
     pub(super) index: File,
     /// Whether the index and all devices can be read past the page cache, in units of 512 bytes.
-    pub(super) direct: bool,
+    pub(super) aligned: bool,
 }
 
 /// Checks that an image is one, and that its devices are as many and as long as it says.
@@ -59,7 +59,7 @@ pub(super) fn check(image: &Image) -> Result<Checked, Error> {
         let what = format!("has {count} devices and not {}", image.devices.len());
         return Err(damaged(&what));
     }
-    let mut direct = is_aligned(&index);
+    let mut aligned = is_aligned(&index);
     for (device, at) in image.devices.iter().zip(table..) {
         let mut blocks = [0; 4];
         let place = at.saturating_mul(SLOT).saturating_add(SLOT_BLOCKS);
@@ -77,9 +77,9 @@ pub(super) fn check(image: &Image) -> Result<Checked, Error> {
             };
             return Err(self::damaged("device of image", what, &device.file));
         }
-        direct = direct && is_aligned(&file);
+        aligned = aligned && is_aligned(&file);
     }
-    Ok(Checked { index, direct })
+    Ok(Checked { index, aligned })
 }
 
 /// Opens a regular file, and waits for nothing else.

@@ -42,8 +42,10 @@ pub(super) struct Loose {
 }
 
 /// Mounts an image, or clones what is mounted of it, in the first way that works.
-pub(super) fn mount(image: &Image, ways: &[Way]) -> Result<Loose, Error> {
-    let Checked { index, direct } = check(image)?;
+///
+/// With `direct` its files are read past their page cache, if that can be done in units of 512 bytes.
+pub(super) fn mount(image: &Image, ways: &[Way], direct: bool) -> Result<Loose, Error> {
+    let Checked { index, aligned } = check(image)?;
     // Two that begin together would not find each other's mount. Where nothing can be locked they make
     // two, which both work.
     if let Err(error) = index.lock() {
@@ -51,19 +53,19 @@ pub(super) fn mount(image: &Image, ways: &[Way]) -> Result<Loose, Error> {
     }
     let mount = match share::clone(&image.index, &index) {
         Some(mount) => mount,
-        None => anew(image, direct, ways)?,
+        None => anew(image, ways, direct && aligned)?,
     };
     Ok(Loose { mount, _index: index })
 }
 
-fn anew(image: &Image, direct: bool, ways: &[Way]) -> Result<OwnedFd, Error> {
+fn anew(image: &Image, ways: &[Way], direct: bool) -> Result<OwnedFd, Error> {
     let mut refused = None;
     for way in ways {
         let tried = match way {
             // A file cannot be given to the kernel from the middle on.
             Way::File if image.devices.iter().any(|device| device.offset != 0) => continue,
             Way::File => by_file(image, direct),
-            Way::Loop => by_loop(image),
+            Way::Loop => by_loop(image, direct),
         };
         match tried {
             Err(error) if error.kind() == ErrorKind::Unsupported => {
@@ -86,20 +88,20 @@ fn by_file(image: &Image, direct: bool) -> Result<OwnedFd, Error> {
     for device in &image.devices {
         context.put("device", names.of(&device.file)?)?;
     }
-    // Read past the page cache of the files, data are in memory once and not twice (Linux 6.13).
+    // Linux 6.13.
     if direct && fsconfig_set_flag(&context.fd, "directio").is_err() {
         tracing::debug!("this kernel's EROFS does not read past the page cache");
     }
     context.mount()
 }
 
-fn by_loop(image: &Image) -> Result<OwnedFd, Error> {
+fn by_loop(image: &Image, direct: bool) -> Result<OwnedFd, Error> {
     let context = Context::new(&image.index)?;
-    let index = loops::bind(&image.index, 0)?;
+    let index = loops::bind(&image.index, 0, direct)?;
     context.put("source", index.path.as_os_str().as_bytes().to_vec())?;
     let mut held = vec![index];
     for device in &image.devices {
-        let bound = loops::bind(&device.file, device.offset)?;
+        let bound = loops::bind(&device.file, device.offset, direct)?;
         context.put("device", bound.path.as_os_str().as_bytes().to_vec())?;
         held.push(bound);
     }

@@ -21,8 +21,9 @@ pub(super) struct Loop {
     _held: File,
 }
 
-/// Binds a free loop device to a part of a file, read-only.
-pub(super) fn bind(path: &Path, offset: u64) -> Result<Loop, Error> {
+/// Binds a free loop device to a part of a file, read-only; with `direct` it reads past the file's page
+/// cache if it can.
+pub(super) fn bind(path: &Path, offset: u64, direct: bool) -> Result<Loop, Error> {
     let file = File::open(path).at("open part of image", path)?;
     let control = Path::new("/dev/loop-control");
     let opened = File::options().read(true).write(true).open(control);
@@ -32,7 +33,7 @@ pub(super) fn bind(path: &Path, offset: u64) -> Result<Loop, Error> {
         let number = sys::free_loop(&opened).at("make a loop device by", control)?;
         let name = PathBuf::from(format!("/dev/loop{number}"));
         tries -= 1;
-        match take(&name, &file, offset) {
+        match take(&name, &file, offset, direct) {
             Ok(held) => {
                 return Ok(Loop {
                     path: name,
@@ -45,11 +46,12 @@ pub(super) fn bind(path: &Path, offset: u64) -> Result<Loop, Error> {
     }
 }
 
-fn take(device: &Path, file: &File, offset: u64) -> io::Result<File> {
+fn take(device: &Path, file: &File, offset: u64, direct: bool) -> io::Result<File> {
     let device = File::open(device)?;
     let flags = READ_ONLY | AUTOCLEAR;
-    match sys::configure_loop(&device, file, offset, flags | DIRECT_IO) {
-        Err(error) if error.raw_os_error() == Some(Errno::EINVAL as i32) => {
+    let more = if direct { DIRECT_IO } else { 0 };
+    match sys::configure_loop(&device, file, offset, flags | more) {
+        Err(error) if direct && error.raw_os_error() == Some(Errno::EINVAL as i32) => {
             sys::configure_loop(&device, file, offset, flags)?;
         }
         other => other?,

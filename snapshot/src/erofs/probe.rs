@@ -6,6 +6,7 @@ use std::path::Path;
 use super::kernel::Way;
 use super::{Erofs, tiny};
 use crate::error::Context;
+use crate::overlay::How;
 use crate::scratch::{Scratch, make};
 use crate::{Device, Error, ErrorKind, Image, Layer, Overlay, Snapshotter};
 
@@ -53,6 +54,7 @@ fn first(mut trial: impl FnMut(Step) -> Result<(), Error>) -> Result<Erofs, Erro
                 return Ok(Erofs {
                     by_file: step.way == Way::File,
                     small_blocks: step.bits == 9,
+                    direct: false,
                 });
             }
             // Whatever way is tried.
@@ -98,7 +100,7 @@ fn trial(dir: &Path, step: Step) -> Result<(), Error> {
         }),
         ..Layer::default()
     };
-    Erofs::default().mount_by(&[step.way], &[layer], &state, &target)?;
+    Erofs::default().mount_by(&[step.way], How::TRIAL, &[layer], &state, &target)?;
     let read = fs::read(target.join(NAME));
     Overlay.unmount(&state, &target)?;
     if read.at("read a file of an image mounted at", &target)? == CONTENT {
@@ -121,6 +123,7 @@ mod tests {
         let erofs = |by_file, small_blocks| Erofs {
             by_file,
             small_blocks,
+            direct: false,
         };
         let wants = [erofs(true, true), erofs(false, true), erofs(false, false)];
         for (nth, want) in wants.into_iter().enumerate() {

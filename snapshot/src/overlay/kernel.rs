@@ -6,7 +6,7 @@ use nix::errno::Errno;
 use nix::mount::MsFlags;
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, fsconfig_create, fsconfig_set_fd,
-    fsconfig_set_string, fsmount, fsopen, move_mount,
+    fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, move_mount,
 };
 
 use crate::context::refusal;
@@ -30,6 +30,7 @@ const OPTIONS: [(&str, &str); 4] = [
     ("index", "off"),
     ("xino", "auto"),
 ];
+const VOLATILE: &str = "volatile";
 /// mount(2) takes one page of options, with the zero at the end.
 const PAGE: usize = 4096;
 
@@ -48,18 +49,46 @@ impl Way {
     pub(crate) const ALL: &[Way] = &[Way::Handle, Way::Path, Way::Page];
 }
 
+/// How to mount.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct How<'a> {
+    /// Tried in this order.
+    pub(crate) ways: &'a [Way],
+    /// Nothing written has to outlive the machine (Linux 5.10). The end of any other overlay waits
+    /// until the whole file system of its writable directory is on the disk, whoever wrote to it.
+    pub(crate) volatile: bool,
+}
+
+impl How<'_> {
+    /// For a bundle.
+    pub(crate) const BUNDLE: How<'static> = How {
+        ways: Way::ALL,
+        volatile: false,
+    };
+    /// For a trial, whose tree is nobody's.
+    pub(crate) const TRIAL: How<'static> = How {
+        ways: Way::ALL,
+        volatile: true,
+    };
+}
+
 /// Mounts an overlay of `lower`, topmost first, at `target`.
 pub(super) fn mount(
-    ways: &[Way],
+    how: How<'_>,
     lower: &[BorrowedFd<'_>],
     upper: BorrowedFd<'_>,
     work: BorrowedFd<'_>,
     target: BorrowedFd<'_>,
 ) -> Result<(), Error> {
-    for &way in ways {
-        let tried = match way {
-            Way::Page => by_page(lower, upper, work, target).map(|()| true),
-            way => by_context(way, lower, upper, work, target),
+    for &way in how.ways {
+        let attempt = |volatile| match way {
+            Way::Page => by_page(volatile, lower, upper, work, target).map(|()| true),
+            way => by_context(way, volatile, lower, upper, work, target),
+        };
+        // A kernel that does not know the word keeps everything.
+        let tried = match attempt(how.volatile) {
+            Err(_) if how.volatile => attempt(false),
+            other => other,
         };
         match tried {
             Ok(true) => return Ok(()),
@@ -76,6 +105,7 @@ pub(super) fn mount(
 /// Returns false if this kernel does not know the way.
 fn by_context(
     way: Way,
+    volatile: bool,
     lower: &[BorrowedFd<'_>],
     upper: BorrowedFd<'_>,
     work: BorrowedFd<'_>,
@@ -106,6 +136,10 @@ fn by_context(
                 .iter()
                 .try_for_each(|(key, value)| fsconfig_set_string(&context, *key, *value))
         })
+        .and_then(|()| match volatile {
+            true => fsconfig_set_flag(&context, VOLATILE),
+            false => Ok(()),
+        })
         .and_then(|()| fsconfig_create(&context))
         .and_then(|()| fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty()))
         .and_then(|mount| {
@@ -128,6 +162,7 @@ fn is_legacy(lower: &[BorrowedFd<'_>]) -> bool {
 }
 
 fn by_page(
+    volatile: bool,
     lower: &[BorrowedFd<'_>],
     upper: BorrowedFd<'_>,
     work: BorrowedFd<'_>,
@@ -141,6 +176,9 @@ fn by_page(
         .chain(OPTIONS)
     {
         options.extend([",", key, "=", value]);
+    }
+    if volatile {
+        options.extend([",", VOLATILE]);
     }
     if options.len() >= PAGE {
         let what = format!(
