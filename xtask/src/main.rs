@@ -8,6 +8,7 @@
 
 mod bench;
 mod ci;
+mod debian;
 mod demo;
 mod guest;
 mod lab;

@@ -8,7 +8,7 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::{lab, sh};
+use crate::{debian, lab, sh};
 
 /// What ISA-L is built with, what runs a bundle, and something to run.
 const DEMO: &[&str] = &[
@@ -53,6 +53,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
     if level == "demo" {
         Ok(())
     } else {
+        debian::erofs_utils()?;
         lab::make(&lab::default_folder(), lab::ALL)
     }
 }

@@ -157,3 +157,11 @@ impl Drop for Server {
         let _ = self.child.wait();
     }
 }
+
+/// Removes a folder that may not be there.
+pub(crate) fn remove(folder: &Path) -> Result<()> {
+    if folder.exists() {
+        fs::remove_dir_all(folder).with_context(|| format!("cannot remove {}", folder.display()))?;
+    }
+    Ok(())
+}
