@@ -33,6 +33,18 @@ pub(super) enum Way {
     Loop,
 }
 
+/// Fails if this kernel cannot mount any image.
+pub(super) fn require() -> Result<(), Error> {
+    match fsopen("erofs", FsOpenFlags::FSOPEN_CLOEXEC) {
+        Ok(_) => Ok(()),
+        Err(error) => {
+            let (kind, why) = explain(errno(error));
+            let what = format!("cannot mount images, {why}");
+            Err(Error::with_source(kind, what, refusal(errno(error), None)))
+        }
+    }
+}
+
 /// A mounted image, not attached yet.
 #[derive(Debug)]
 pub(super) struct Loose {
@@ -163,7 +175,13 @@ impl<'a> Context<'a> {
 }
 
 fn failure(index: &Path, error: Errno, context: Option<&OwnedFd>) -> Error {
-    let (kind, why) = match error {
+    let (kind, why) = explain(error);
+    let what = format!("cannot mount image, {why}: `{}`", quoted(index.as_os_str()));
+    Error::with_source(kind, what, refusal(error, context))
+}
+
+fn explain(error: Errno) -> (ErrorKind, &'static str) {
+    match error {
         Errno::EPERM | Errno::EACCES => (
             ErrorKind::NotPermitted,
             "root or CAP_SYS_ADMIN in the first user namespace is needed",
@@ -181,7 +199,5 @@ fn failure(index: &Path, error: Errno, context: Option<&OwnedFd>) -> Error {
         Errno::EUCLEAN | Errno::EBADMSG => (ErrorKind::Layer, "it is damaged"),
         Errno::ENOSPC => (ErrorKind::NoSpace, "too many mounts in this namespace"),
         _ => (ErrorKind::Io, "the kernel refused"),
-    };
-    let what = format!("cannot mount image, {why}: `{}`", quoted(index.as_os_str()));
-    Error::with_source(kind, what, refusal(error, context))
+    }
 }

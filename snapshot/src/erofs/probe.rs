@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use super::kernel::Way;
-use super::{Erofs, tiny};
+use super::{Erofs, kernel, tiny};
 use crate::error::Context;
 use crate::overlay::How;
 use crate::scratch::{Scratch, make};
@@ -41,6 +41,7 @@ const STEPS: [Step; 3] = [
 ];
 
 pub(super) fn probe(dir: &Path) -> Result<Erofs, Error> {
+    kernel::require()?;
     first(|step| trial(dir, step))
 }
 
@@ -142,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn a_kernel_without_erofs_is_told_of_with_every_reason() {
+    fn where_no_way_works_every_reason_is_told() {
         let error = first(|step| refuse(ErrorKind::Io, &format!("no {:?}", step.way))).expect_err("no way");
         assert_eq!(error.kind(), ErrorKind::Unsupported);
         assert_eq!(
