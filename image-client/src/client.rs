@@ -117,7 +117,8 @@ impl Builder {
         self
     }
 
-    /// How layers become one root filesystem: `auto`, `overlay` or `copy`. Checked at the first pull.
+    /// How layers become one root filesystem: `auto`, `erofs`, `overlay` or `copy`. `auto` is the first of them
+    /// that works with the work directory; another is obeyed. Tried at each pull.
     pub fn snapshotter(mut self, name: impl Into<String>) -> Self {
         self.snapshotter = name.into();
         self

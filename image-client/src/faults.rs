@@ -51,9 +51,12 @@ impl From<unpack::Error> for Fault {
         use unpack::ErrorKind as Kind;
         let kind = match error.kind() {
             Kind::Codec(_) | Kind::Archive(_) | Kind::Refused(_) | Kind::Limit(..) => ErrorKind::Layer,
+            Kind::Damaged(_) => ErrorKind::Store,
             _ => ErrorKind::Io,
         };
-        Self::new(kind, error).or_os()
+        let hint = (kind == ErrorKind::Store)
+            .then_some("remove the images that have the layer from the store, then pull again");
+        Self::new(kind, error).or_os().hinting(hint)
     }
 }
 
@@ -85,6 +88,25 @@ impl From<snapshot::Error> for Fault {
         let hint = error.hint();
         Self::new(kind, error).hinting(hint)
     }
+}
+
+/// Why the snapshotter of this name cannot be had.
+pub(crate) fn snapshotter(name: &str, error: snapshot::Error) -> Fault {
+    let hint = match (error.hint(), error.kind()) {
+        (None, snapshot::ErrorKind::Unsupported | snapshot::ErrorKind::Io) => match name {
+            "erofs" => Some(
+                "choose `auto`, which takes the best that works here; `erofs` needs Linux 5.16 with EROFS and \
+                 overlayfs, and loop devices before Linux 6.12 or where the store is on tmpfs or an overlay",
+            ),
+            "overlay" => Some(
+                "choose `auto`, which takes the best that works here; `overlay` needs a work directory on a disk or a \
+                 tmpfs, not on another overlay",
+            ),
+            _ => None,
+        },
+        (hint, _) => hint,
+    };
+    Fault::from(error).hinting(hint)
 }
 
 impl From<signature::Error> for Fault {

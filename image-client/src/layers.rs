@@ -40,6 +40,7 @@ struct Work {
     shared: Arc<Shared>,
     store: Arc<Store>,
     source: Arc<dyn Source>,
+    form: Form,
     progress: Arc<dyn Progress>,
     /// Held by every blocking thread of this request, so that its end can be awaited.
     alive: mpsc::Sender<()>,
@@ -57,7 +58,8 @@ struct Fetch {
     unpacked: u64,
 }
 
-/// Makes sure that every layer of the plan is in the store.
+/// Makes sure that every layer of the plan is in the store in this form. One that is there only in another is
+/// fetched again.
 ///
 /// The first failure ends the others; layers that are complete by then stay in the store.
 pub(crate) async fn land(
@@ -65,6 +67,7 @@ pub(crate) async fn land(
     store: &Arc<Store>,
     source: Arc<dyn Source>,
     plan: &Plan,
+    form: Form,
     progress: &Arc<dyn Progress>,
 ) -> Result<Landed, Fault> {
     let (alive, mut all_ended) = mpsc::channel(1);
@@ -72,6 +75,7 @@ pub(crate) async fn land(
         shared: Arc::clone(shared),
         store: Arc::clone(store),
         source,
+        form,
         progress: Arc::clone(progress),
         alive,
     });
@@ -185,9 +189,9 @@ async fn get(work: &Arc<Work>, layer: Layer, slot: Option<OwnedSemaphorePermit>)
     let downloaded = blob.size();
 
     let (writer, reader) = bridge::channel();
-    let (store, alive) = (Arc::clone(&work.store), work.alive.clone());
+    let (store, form, alive) = (Arc::clone(&work.store), work.form, work.alive.clone());
     let landing = tokio::task::spawn_blocking(move || {
-        let result = unpack(&store, &layer, reader);
+        let result = unpack(&store, &layer, form, reader);
         // Place and claim come free, and the end is told, only when this thread has cleaned up.
         drop((slot, claim, alive));
         result
@@ -228,8 +232,8 @@ async fn claim(
     mut place: Option<OwnedSemaphorePermit>,
 ) -> Result<Claimed, Fault> {
     loop {
-        let store = Arc::clone(&work.store);
-        match blocking(move || find_or_claim(&store, &diff_id)).await? {
+        let (store, form) = (Arc::clone(&work.store), work.form);
+        match blocking(move || find_or_claim(&store, &diff_id, form)).await? {
             Found::Record(record) => return Ok(Claimed::Stored(record)),
             Found::Claim(claim) => {
                 let place = match place {
@@ -256,29 +260,37 @@ enum Found {
     Busy,
 }
 
-fn find_or_claim(store: &Store, diff_id: &Digest) -> Result<Found, Fault> {
-    if let Some(record) = store.layer(diff_id, Form::Tree)? {
+fn find_or_claim(store: &Store, diff_id: &Digest, form: Form) -> Result<Found, Fault> {
+    if let Some(record) = store.layer(diff_id, form)? {
         return Ok(Found::Record(Box::new(record)));
     }
     let Some(claim) = store.try_claim(diff_id)? else {
         return Ok(Found::Busy);
     };
     // Whoever had the claim before may have brought the layer.
-    Ok(match store.layer(diff_id, Form::Tree)? {
+    Ok(match store.layer(diff_id, form)? {
         Some(record) => Found::Record(Box::new(record)),
         None => Found::Claim(claim),
     })
 }
 
-/// Unpacks one blob into the store's staging and publishes it when everything holds; else nothing stays.
-fn unpack(store: &Store, layer: &Layer, mut reader: BlobReader) -> Result<(LayerRecord, u64), Fault> {
+/// Unpacks or keeps one blob in the store's staging and publishes it when everything holds; else nothing stays.
+fn unpack(
+    store: &Store,
+    layer: &Layer,
+    form: Form,
+    mut reader: BlobReader,
+) -> Result<(LayerRecord, u64), Fault> {
     let stage = store.stage()?;
     let root = Root::create(&stage.path().join(TREE))?;
-    let unpacked = unpack::Layer::new(&root)
+    let reading = unpack::Layer::new(&root)
         .whiteouts(unpack::Whiteouts::Overlay)
         .codec(layer.codec)
-        .algorithm(layer.algorithm())
-        .unpack(&mut reader)?;
+        .algorithm(layer.algorithm());
+    let unpacked = match form {
+        Form::Erofs => reading.keep(&mut reader)?,
+        _ => reading.unpack(&mut reader)?,
+    };
     drop(root);
     reader
         .finish()
@@ -289,6 +301,7 @@ fn unpack(store: &Store, layer: &Layer, mut reader: BlobReader) -> Result<(Layer
         entries = unpacked.entries,
         bytes = unpacked.bytes,
         dropped_xattrs = unpacked.dropped_xattrs,
+        ?form,
         "layer unpacked"
     );
     let bytes = unpacked.bytes;
@@ -296,7 +309,7 @@ fn unpack(store: &Store, layer: &Layer, mut reader: BlobReader) -> Result<(Layer
         stage,
         NewLayer {
             diff_id: layer.diff_id,
-            form: Form::Tree,
+            form,
             blob_digest: layer.descriptor.digest,
             bytes,
             entries: unpacked.entries,

@@ -61,6 +61,7 @@ mod remove;
 mod report;
 mod source;
 mod space;
+mod stack;
 
 pub use client::{Builder, Client, DEFAULT_WORK_DIR, Dangerous, Request};
 pub use distribution::{AuthFile, Credential};

@@ -28,6 +28,9 @@ pub struct Stored {
     pub platform: String,
     /// Bytes of config and layers as the manifest announces them.
     pub size: u64,
+    /// Bytes on disk of its layers, in all the forms they are kept in, and of what was merged of them. Layers that
+    /// images share count for each; [`Client::disk_bytes`] counts them once.
+    pub disk_bytes: u64,
     /// How many layers it has.
     pub layers: usize,
     /// When it was pulled, in seconds since 1970.
@@ -59,8 +62,10 @@ impl Client {
             return Ok(Vec::new());
         }
         self.on_store(|store| {
+            let used = store.disk_use()?;
             let stored = |record: meta_store::ImageRecord| Stored {
                 layers: ImageConfig::parse(&record.config).map_or(0, |config| config.rootfs.diff_ids.len()),
+                disk_bytes: used.images.get(&record.name).copied().unwrap_or(0),
                 name: record.name,
                 top_digest: record.top_digest,
                 manifest_digest: record.manifest_digest,
@@ -73,6 +78,17 @@ impl Client {
         })
         .await
         .map_err(|fault| Error::new(Action::List, "", fault))
+    }
+
+    /// Bytes on disk of all layers in the store, each once, and of what was merged of them; also of layers that no
+    /// image names, as an interrupted pull leaves them for the next.
+    pub async fn disk_bytes(&self) -> Result<u64, Error> {
+        if !self.shared.work_dir().exists() {
+            return Ok(0);
+        }
+        self.on_store(|store| Ok(store.disk_use()?.total))
+            .await
+            .map_err(|fault| Error::new(Action::List, "", fault))
     }
 
     /// Removes an image, and the layers which no other image and no mounted bundle needs.

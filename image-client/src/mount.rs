@@ -1,14 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //! From layers in the store to a bundle that runs, and back.
 
-use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use image_spec::{Digest, ImageConfig};
-use meta_store::{Form, LayerRecord, Store};
+use image_spec::ImageConfig;
+use meta_store::{Form, Store};
 use snapshot::Snapshotter;
 use snapshot::bundle::{self, Made, Options};
 
@@ -29,8 +28,10 @@ pub(crate) struct Recipe<'a> {
     /// The image's name in the store.
     pub(crate) image: &'a str,
     pub(crate) config: &'a ImageConfig,
-    /// Bottom first.
-    pub(crate) layers: &'a [LayerRecord],
+    /// How the store keeps the config's layers.
+    pub(crate) form: Form,
+    /// The same for the snapshotter.
+    pub(crate) layers: &'a [snapshot::Layer],
 }
 
 /// A mounted bundle. Unless it is kept, it is undone.
@@ -53,8 +54,6 @@ impl Bundle {
         snapshotter: Arc<dyn Snapshotter>,
         recipe: &Recipe<'_>,
     ) -> Result<Self, Fault> {
-        let layers = stack(recipe.layers)?;
-        let diff_ids: Vec<Digest> = recipe.layers.iter().map(|layer| layer.diff_id).collect();
         let mut above = NewFolders::default();
         if let Some(parent) = recipe.bundle.parent() {
             above.make(parent)?;
@@ -63,8 +62,8 @@ impl Bundle {
         let mount = store.begin_mount(
             recipe.bundle,
             snapshotter.name(),
-            Form::Tree,
-            &diff_ids,
+            recipe.form,
+            &recipe.config.rootfs.diff_ids,
             recipe.image,
         )?;
         let path = recipe.bundle.to_path_buf();
@@ -81,7 +80,7 @@ impl Bundle {
         save(made, &this.state)?;
         let (state, rootfs) = (this.state.join(STATE), this.path.join(ROOTFS));
         fs::create_dir(&state).map_err(|e| Fault::io(format!("make folder `{}`", state.display()), e))?;
-        this.snapshotter.mount(&layers, &state, &rootfs)?;
+        this.snapshotter.mount(recipe.layers, &state, &rootfs)?;
         bundle::write_with(recipe.bundle, recipe.config, &rootfs, &options(recipe.config))?;
         Ok(this)
     }
@@ -139,13 +138,10 @@ pub(crate) fn unmount(store: &Store, path: &Path) -> Result<(), Fault> {
         let text = format!("the store knows no such bundle: `{}`", path.display());
         return Err(Fault::new(ErrorKind::NotFound, text));
     };
-    let snapshotter: &dyn Snapshotter = match record.snapshotter.as_str() {
-        "overlay" => &snapshot::Overlay,
-        "copy" => &snapshot::Copy,
-        other => {
-            let text = format!("unknown snapshotter: `{}`", other.escape_default());
-            return Err(Fault::new(ErrorKind::Unsupported(other.to_owned()), text));
-        }
+    let name = &record.snapshotter;
+    let Some(snapshotter) = snapshot::by_name(name) else {
+        let text = format!("unknown snapshotter: `{}`", name.escape_default());
+        return Err(Fault::new(ErrorKind::Unsupported(name.clone()), text));
     };
     // Without the note the pull died before it owned anything in the bundle.
     if let Some(made) = load(&record.state)? {
@@ -179,38 +175,4 @@ fn load(state: &Path) -> Result<Option<Made>, Fault> {
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(e) => Err(Fault::io(format!("read `{}`", file.display()), e)),
     }
-}
-
-/// The layers for the snapshotter, bottom first, each once: the kernel stacks no tree twice.
-///
-/// Whatever a layer shows, hides or describes, its topmost place does the same to all below, so the lower ones
-/// change nothing. Only a hard link in between can need a file of the lower place; then all are kept.
-fn stack(records: &[LayerRecord]) -> Result<Vec<snapshot::Layer>, Fault> {
-    let layers = records.iter().map(layer).collect::<Result<Vec<_>, _>>()?;
-    if layers.iter().any(|layer| !layer.links.is_empty()) {
-        return Ok(layers);
-    }
-    let mut above = BTreeSet::new();
-    let top_down = layers.into_iter().zip(records).rev();
-    let mut once: Vec<_> = top_down
-        .filter(|(_, record)| above.insert(record.diff_id))
-        .map(|(layer, _)| layer)
-        .collect();
-    once.reverse();
-    Ok(once)
-}
-
-fn layer(record: &LayerRecord) -> Result<snapshot::Layer, Fault> {
-    let Some(notes) = unpack::Notes::decode(&record.notes) else {
-        let text = format!("the store's notes on a layer are damaged: `{}`", record.diff_id);
-        return Err(Fault::new(ErrorKind::Store, text));
-    };
-    Ok(snapshot::Layer {
-        tree: record.tree.clone(),
-        image: None,
-        implied: notes.implied,
-        whiteouts: notes.whiteouts,
-        links: notes.links,
-        opaque_root: notes.opaque_root,
-    })
 }

@@ -17,7 +17,8 @@ use crate::mount::{self, Recipe};
 use crate::plan::Plan;
 use crate::progress::{Event, Stage};
 use crate::report::{Admission, Clock, Fetched, Pulled, Timings, Unpacked};
-use crate::{flat, folder, space};
+use crate::stack::Wanted;
+use crate::{faults, flat, folder, space};
 
 impl Client {
     /// Pulls an image, mounts it at `bundle`/rootfs and writes `bundle`/config.json.
@@ -103,18 +104,26 @@ async fn pull(shared: &Arc<Shared>, request: &Request, bundle: &Path) -> Result<
     let clock = Clock::start();
     let store = shared.store().await?;
     let (bundle, snapshotter) = prepare(shared, &store, bundle).await?;
+    let wanted = Wanted::by(&*snapshotter)?;
     // From here to the mount's record no process may remove a layer that was found or brought.
     let leased = Arc::clone(&store);
     let lease = blocking(move || Ok(leased.lease()?)).await?;
     let mut ready = ready(shared, Some(&store), request, clock).await?;
 
     mount::check_config(&ready.plan.config)?;
-    let needed = needed(&store, &ready.plan).await?;
+    let needed = needed(&store, &ready.plan, wanted.form()).await?;
     space::refuse_full(shared.work_dir(), needed)?;
     let source = Arc::clone(&ready.found.source);
-    let landed = layers::land(shared, &store, source, &ready.plan, &request.progress)
-        .await
-        .map_err(|fault| space::explain(fault, shared.work_dir(), needed))?;
+    let landed = layers::land(
+        shared,
+        &store,
+        source,
+        &ready.plan,
+        wanted.form(),
+        &request.progress,
+    )
+    .await
+    .map_err(|fault| space::explain(fault, shared.work_dir(), needed))?;
     ready.timings.layers = ready.clock.lap();
 
     request.progress.event(&Event::Stage(Stage::Mounting));
@@ -122,12 +131,14 @@ async fn pull(shared: &Arc<Shared>, request: &Request, bundle: &Path) -> Result<
     let record = ready.record();
     let (name, path) = (snapshotter.name(), bundle.clone());
     let mounted = blocking(move || {
+        let layers = wanted.stack(&store, &ready.plan.layers, &landed.records)?;
         store.put_image(&record)?;
         let recipe = Recipe {
             bundle: &path,
             image: &record.name,
             config: &ready.plan.config,
-            layers: &landed.records,
+            form: wanted.form(),
+            layers: &layers,
         };
         mount::Bundle::make(store, snapshotter, &recipe)
     });
@@ -189,19 +200,20 @@ async fn prepare(
             let text = format!("the store has a mount for the bundle: `{}`", bundle.display());
             return Err(Fault::new(ErrorKind::Used, text));
         }
-        let snapshotter = snapshot::choose(&shared.snapshotter, shared.work_dir())?;
+        let snapshotter = snapshot::choose(&shared.snapshotter, shared.work_dir())
+            .map_err(|error| faults::snapshotter(&shared.snapshotter, error))?;
         Ok((bundle, Arc::from(snapshotter)))
     })
     .await
 }
 
-/// Bytes of the blobs that the store lacks.
-async fn needed(store: &Arc<Store>, plan: &Plan) -> Result<u64, Fault> {
+/// Bytes of the blobs whose layers the store lacks in this form.
+async fn needed(store: &Arc<Store>, plan: &Plan, form: Form) -> Result<u64, Fault> {
     let (store, layers) = (Arc::clone(store), plan.layers.clone());
     blocking(move || {
         let mut missing = Vec::new();
         for layer in &layers {
-            if store.layer(&layer.diff_id, Form::Tree)?.is_none() {
+            if store.layer(&layer.diff_id, form)?.is_none() {
                 missing.push(layer);
             }
         }

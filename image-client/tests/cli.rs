@@ -119,8 +119,15 @@ fn a_bundle_is_pulled_listed_and_undone() {
         "{}",
         told.out
     );
+    assert!(
+        told.out.ends_with(" on disk, shared layers counted once\n"),
+        "{}",
+        told.out
+    );
     let listed = run(&lab, "images --json").json();
     assert_eq!(listed["images"][0]["manifest_digest"], image.manifest.digest);
+    assert_eq!(listed["images"][0]["disk_bytes"], listed["disk_bytes"]);
+    assert!(listed["disk_bytes"].as_u64().is_some_and(|bytes| bytes > 0));
 
     run(&lab, &format!("rm {name}")).fails("in use by", "umount");
     let told = run(&lab, "umount bundle");

@@ -130,7 +130,8 @@ pub(crate) struct Options {
     /// The platform wanted, when the image is for several; by default this machine's.
     #[arg(long, value_name = "OS/ARCH[/VARIANT]", value_parser = platform)]
     pub(crate) platform: Option<Platform>,
-    /// How `pull` makes one root filesystem of the layers.
+    /// How `pull` makes one root filesystem of the layers: erofs keeps their archives and mounts them, overlay
+    /// stacks them unpacked, copy copies them; auto takes the first of these that works in the work directory.
     #[arg(long, value_name = "NAME", default_value = "auto")]
     pub(crate) snapshotter: Snapshotter,
 }
@@ -138,6 +139,7 @@ pub(crate) struct Options {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Snapshotter {
     Auto,
+    Erofs,
     Overlay,
     Copy,
 }
@@ -146,6 +148,7 @@ impl Snapshotter {
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Auto => "auto",
+            Self::Erofs => "erofs",
             Self::Overlay => "overlay",
             Self::Copy => "copy",
         }
@@ -206,6 +209,7 @@ mod tests {
             "pull --work-dir /w --policy /p --snapshotter overlay docker://busybox /b",
             "pull --insecure-accept-any-image --plain-http --json --progress none localhost:5000/a:b /b",
             "pull --creds a:b:c --ca-cert /ca -v busybox /b",
+            "pull --snapshotter erofs busybox /b",
             "pull --creds-stdin --platform linux/arm64/v8 busybox /b",
             "unpack --auth-file /a oci-layout:/x:y /d",
             "inspect oci-archive:/x.tar --json",

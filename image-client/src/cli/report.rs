@@ -24,11 +24,21 @@ pub(crate) fn size(bytes: u64) -> String {
     format!("{value:.1} {}", UNITS[unit])
 }
 
-pub(crate) fn images(images: &[Stored]) -> String {
+/// The images, and what all of them together take: less than their sum, where they share layers.
+pub(crate) fn images(images: &[Stored], disk_bytes: u64) -> String {
     let now = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .map_or(0, |time| time.as_secs());
-    let head = ["NAME", "DIGEST", "PLATFORM", "SIZE", "LAYERS", "LAST USED"].map(str::to_owned);
+    let head = [
+        "NAME",
+        "DIGEST",
+        "PLATFORM",
+        "SIZE",
+        "LAYERS",
+        "LAST USED",
+        "ON DISK",
+    ]
+    .map(str::to_owned);
     let row = |image: &Stored| {
         [
             printable(&image.name),
@@ -37,9 +47,14 @@ pub(crate) fn images(images: &[Stored]) -> String {
             size(image.size),
             image.layers.to_string(),
             ago(now.saturating_sub(image.last_used)),
+            size(image.disk_bytes),
         ]
     };
-    table(std::iter::once(head).chain(images.iter().map(row)))
+    let table = table(std::iter::once(head).chain(images.iter().map(row)));
+    format!(
+        "{table}{} on disk, shared layers counted once\n",
+        size(disk_bytes)
+    )
 }
 
 pub(crate) fn removed(removed: &Removed) -> String {

@@ -58,8 +58,12 @@ pub(crate) async fn run(command: Command) -> Result<Outcome, Failure> {
             Outcome::new(report::inspected(&inspected), &inspected)
         }
         Command::Images { common } => {
-            let images = store(&common)?.images().await?;
-            Outcome::new(report::images(&images), &json!({"images": images}))
+            let store = store(&common)?;
+            let (images, disk_bytes) = (store.images().await?, store.disk_bytes().await?);
+            Outcome::new(
+                report::images(&images, disk_bytes),
+                &json!({"images": images, "disk_bytes": disk_bytes}),
+            )
         }
         Command::Rm { common, image } => {
             let removed = store(&common)?.remove(&name(&image)?).await?;

@@ -51,6 +51,12 @@ impl Lab {
         self.builder().dangerous().accept_any_image().build().unwrap()
     }
 
+    /// A client that accepts every image and mounts it in this way.
+    pub(crate) fn client_with(&self, snapshotter: &str) -> Client {
+        let builder = self.builder().snapshotter(snapshotter);
+        builder.dangerous().accept_any_image().build().unwrap()
+    }
+
     /// What is left in staging and of mounts, and which layers are in the store.
     pub(crate) fn left(&self) -> (Vec<String>, Vec<String>, usize) {
         let layers = names(&self.work_dir().join("layers")).len();
@@ -73,6 +79,19 @@ impl Drop for Lab {
             }
         }
     }
+}
+
+/// The snapshotters that work in temporary folders here; says which does not.
+pub(crate) fn snapshotters(test: &str) -> Vec<&'static str> {
+    let dir = tempfile::tempdir().unwrap();
+    let works = |name: &&str| match snapshot::choose(name, dir.path()) {
+        Ok(_) => true,
+        Err(error) => {
+            fixture::skip(test, &format!("{name} does not work here: {error}"));
+            false
+        }
+    };
+    ["erofs", "overlay", "copy"].into_iter().filter(works).collect()
 }
 
 /// The names in a folder; none if there is no folder.
