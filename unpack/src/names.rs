@@ -10,6 +10,12 @@ pub(crate) const OPAQUE: &[u8] = b".wh..wh..opq";
 /// Names that aufs used for its own book-keeping; they say nothing about the layer.
 pub(crate) const AUFS: &[u8] = b".wh..wh.";
 
+/// Whether a path leads to something in what the other leads to.
+pub(crate) fn is_below(path: &[u8], directory: &[u8]) -> bool {
+    path.strip_prefix(directory)
+        .is_some_and(|rest| rest.starts_with(b"/"))
+}
+
 /// The parts of a name: the root has none, `.` and empty ones do not count.
 pub(crate) fn components<'a>(name: &'a [u8], limits: &Limits) -> Result<Vec<&'a [u8]>, Error> {
     if name.len() > limits.name_bytes {

@@ -477,6 +477,43 @@ fn a_deferred_link_leads_to_the_lower_file_whatever_becomes_of_others() {
 }
 
 #[test]
+fn a_deferred_link_leads_where_links_of_its_own_layer_lead() {
+    let notes = overlay(
+        "d /d\nl /l -> d\nh /a -> /l/x\nl /m -> e/./f\nh /b -> /m/y\nl /n -> /l\nh /c -> /n/z",
+        "d d\nl l -> d\nl m -> e/./f\nl n -> /l",
+    );
+    let links = [("a", "d/x"), ("b", "e/f/y"), ("c", "d/z")];
+    let links = links.map(|(name, target)| (name.into(), target.into()));
+    assert_eq!(notes.links, links);
+    check(
+        "d /d\nf /d/x \"1\"\n---\nl /l -> d\nh /a -> /l/x",
+        "f a 1\nd d\nf d/x 1\nl l -> d",
+    );
+}
+
+#[test]
+fn no_layer_has_a_file_below_the_name_of_a_link_to_it() {
+    // In one tree the link takes the place of the directory, so nothing is left to lead to.
+    for text in [
+        "h /a -> /a/x",
+        "h /a/b -> /a/b/c/d",
+        "l /l -> a\nh /a -> /l/x",
+        "h /a -> /a/x\nf /a \"\"",
+    ] {
+        let error = Place::new()
+            .unpack(&tar(text), Whiteouts::Overlay, Limits::default())
+            .expect_err(text);
+        assert!(
+            error.to_string().contains("below its own name"),
+            "{text}: {error}"
+        );
+    }
+    // A name that only begins like it is another.
+    let notes = overlay("h /a -> /ab/x\nh /b/c -> /b/cd", "d b");
+    assert_eq!(notes.links.len(), 2);
+}
+
+#[test]
 fn attributes_of_users_are_passed_over_only_where_linux_has_none() {
     let place = Place::new();
     let unpacked = place

@@ -79,6 +79,14 @@ impl Dirs {
         Ok(Ok(at))
     }
 
+    /// The path that lower layers have a name under, where [`Dirs::walk`] misses its directory.
+    pub(crate) fn lower_path(&mut self, directory: &[&[u8]], name: &[u8]) -> Result<Vec<u8>, Error> {
+        let Place { at, beyond, .. } = self.resolve(directory)?;
+        let beyond = beyond.iter().map(|name| &**name);
+        let names: Vec<&[u8]> = beyond.chain([name]).collect();
+        Ok(self.path_of(at, &names.join(&b'/')))
+    }
+
     /// Follows the links of this layer. Nothing is asked of lower layers: `..` takes back the name
     /// before it, whatever has that name.
     fn resolve(&mut self, components: &[&[u8]]) -> Result<Place, Error> {

@@ -4,7 +4,7 @@
 //! The rules are those of [`crate::extract`], which makes files of the same entries; where both could
 //! differ, a test compares them.
 
-use crate::names::{AUFS, OPAQUE, WHITEOUT, components};
+use crate::names::{AUFS, OPAQUE, WHITEOUT, components, is_below};
 use crate::tar::{self, Entry, Kind};
 use crate::{Error, Limits, Notes};
 
@@ -199,12 +199,16 @@ impl Changes {
         };
         let at = match self.walk(target_parents, Missing::Stop)? {
             Ok(at) => at,
-            Err(gone) => return self.missing_target(dir, name, target, gone),
+            Err(gone) => {
+                let lower = self.lower_path(target_parents, target_name)?;
+                return self.missing_target(dir, name, lower, gone);
+            }
         };
+        let lower = |tree: &Tree| tree.path_of(at, target_name);
         match self.tree.child(at, target_name) {
             // A directory that is only there for whiteouts; what the lower layer has is not known.
             Some(Child::Directory(there)) if !self.tree.dir(there).own => {
-                self.missing_target(dir, name, target, Gone::Missing)
+                self.missing_target(dir, name, lower(&self.tree), Gone::Missing)
             }
             Some(Child::Directory(_)) => Err(Error::refused("it is a hard link to a directory")),
             // A file is not to be replaced by itself.
@@ -213,15 +217,15 @@ impl Changes {
             // A link of this layer to a lower one's file, which may yet be replaced.
             Some(Child::Link(link)) => {
                 let first = self.links[link as usize].clone();
-                self.missing_target(dir, name, &first, Gone::Missing)
+                self.missing_target(dir, name, first, Gone::Missing)
             }
-            Some(Child::Lower) => self.missing_target(dir, name, target, Gone::Missing),
+            Some(Child::Lower) => self.missing_target(dir, name, lower(&self.tree), Gone::Missing),
             Some(Child::Whiteout) | None => {
                 let gone = match self.tree.is_alone(at, target_name) {
                     true => Gone::Hidden,
                     false => Gone::Missing,
                 };
-                self.missing_target(dir, name, target, gone)
+                self.missing_target(dir, name, lower(&self.tree), gone)
             }
         }
     }
@@ -235,13 +239,16 @@ impl Changes {
         self.tree.set(dir, name, Child::File(ino))
     }
 
-    /// The target may be a lower layer's; then the link is left to the notes.
-    fn missing_target(&mut self, dir: Dir, name: &[u8], target: &[u8], gone: Gone) -> Result<(), Error> {
+    /// The target may be what a lower layer has under this path; then the link is left to the notes.
+    fn missing_target(&mut self, dir: Dir, name: &[u8], target: Vec<u8>, gone: Gone) -> Result<(), Error> {
         if gone == Gone::Hidden {
             return Err(Error::refused("it is a hard link to a file that is not there"));
         }
-        let target = components(target, &self.limits)?.join(&b'/');
-        if target == self.tree.path_of(dir, name) {
+        let own = self.tree.path_of(dir, name);
+        if is_below(&target, &own) {
+            return Err(Error::refused("it is a hard link to a file below its own name"));
+        }
+        if target == own {
             return match self.tree.child(dir, name) {
                 None => self.tree.set(dir, name, Child::Lower),
                 Some(_) => Ok(()),

@@ -68,6 +68,14 @@ impl Changes {
         Ok(Ok(dir))
     }
 
+    /// The path that lower layers have a name under, where [`Changes::walk`] misses its directory.
+    pub(super) fn lower_path(&self, directory: &[&[u8]], name: &[u8]) -> Result<Vec<u8>, Error> {
+        let Place { dir, beyond, .. } = self.resolve(ROOT, directory)?;
+        let beyond = beyond.iter().map(|name| &**name);
+        let names: Vec<&[u8]> = beyond.chain([name]).collect();
+        Ok(self.tree.path_of(dir, &names.join(&b'/')))
+    }
+
     /// Follows components from a directory.
     fn resolve(&self, from: Dir, components: &[&[u8]]) -> Result<Place, Error> {
         let mut dir = from;

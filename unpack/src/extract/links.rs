@@ -12,7 +12,7 @@ use nix::unistd::{LinkatFlags, linkat, symlinkat};
 
 use super::{Extractor, content};
 use crate::dirs::{Child, Gone, Id, Missing};
-use crate::names::components;
+use crate::names::{components, is_below};
 use crate::{Error, Whiteouts, files, metadata};
 
 /// Copies of files that have as many names as their file system allows: 65,000 on ext4. Of each such
@@ -32,7 +32,10 @@ impl Extractor {
         };
         let id = match self.dirs.walk(target_parents, Missing::Stop)? {
             Ok(id) => id,
-            Err(gone) => return self.missing_target(parent, name, target, gone),
+            Err(gone) => {
+                let lower = self.dirs.lower_path(target_parents, target_name)?;
+                return self.missing_target(parent, name, lower, gone);
+            }
         };
         let from = self.dirs.fd(id)?;
         let stat =
@@ -44,7 +47,8 @@ impl Extractor {
             (_, Some(Child::Directory(child)))
                 if self.whiteouts == Whiteouts::Overlay && !self.dirs.node(child).own =>
             {
-                self.missing_target(parent, name, target, Gone::Missing)
+                let lower = self.dirs.path_of(id, target_name);
+                self.missing_target(parent, name, lower, Gone::Missing)
             }
             (Some(stat), _) if files::kind(&stat) == SFlag::S_IFDIR => {
                 Err(Error::refused("it is a hard link to a directory"))
@@ -59,15 +63,17 @@ impl Extractor {
             // A link of this layer to a lower one's file, which may yet be replaced.
             (None, Some(_)) => {
                 let link = self.links.get(&(id, target_name.to_vec()));
-                let first = link.map_or_else(|| target.to_vec(), |(_, first)| first.clone());
-                self.missing_target(parent, name, &first, Gone::Missing)
+                let first = link.map(|(_, first)| first.clone());
+                let lower = first.unwrap_or_else(|| self.dirs.path_of(id, target_name));
+                self.missing_target(parent, name, lower, Gone::Missing)
             }
             _ => {
                 let gone = match self.dirs.is_alone(id, target_name) {
                     true => Gone::Hidden,
                     false => Gone::Missing,
                 };
-                self.missing_target(parent, name, target, gone)
+                let lower = self.dirs.path_of(id, target_name);
+                self.missing_target(parent, name, lower, gone)
             }
         }
     }
@@ -152,14 +158,23 @@ impl Extractor {
         openat(&to, files::os(name), flags | OFlag::O_PATH, Mode::empty()).map_err(error)
     }
 
-    /// The target may be a lower layer's; then the link is left to the notes.
-    fn missing_target(&mut self, parent: Id, name: &[u8], target: &[u8], gone: Gone) -> Result<Child, Error> {
+    /// The target may be what a lower layer has under this path; then the link is left to the notes.
+    fn missing_target(
+        &mut self,
+        parent: Id,
+        name: &[u8],
+        target: Vec<u8>,
+        gone: Gone,
+    ) -> Result<Child, Error> {
         if self.whiteouts == Whiteouts::Remove || gone == Gone::Hidden {
             return Err(Error::refused("it is a hard link to a file that is not there"));
         }
-        let target = components(target, &self.limits)?.join(&b'/');
+        let own = self.dirs.path_of(parent, name);
+        if is_below(&target, &own) {
+            return Err(Error::refused("it is a hard link to a file below its own name"));
+        }
         // To itself: what is there stays, and what the lower layer has.
-        if target == self.dirs.path_of(parent, name) {
+        if target == own {
             if let Some(child) = self.dirs.child(parent, name) {
                 return Ok(child);
             }
@@ -167,8 +182,7 @@ impl Extractor {
             self.dirs.clear(parent, name)?;
             self.dirs.hide(parent, name)?;
             // The notes hold the whole path of it.
-            self.dirs
-                .remember(self.dirs.path_of(parent, name).len() + target.len())?;
+            self.dirs.remember(own.len() + target.len())?;
             self.links.insert((parent, name.to_vec()), (self.entries, target));
         }
         self.dirs.set_child(parent, name, Child::Other)?;
