@@ -6,7 +6,7 @@ mod common;
 use std::fs;
 use std::path::Path;
 
-use common::{chain, id, image, keep, publish, tamper};
+use common::{chain, chain_id, devices, id, image, keep, publish, tamper};
 use meta_store::{Error, ErrorKind, Form, Store};
 use rusqlite::Connection;
 use tempfile::tempdir;
@@ -79,6 +79,46 @@ fn catalogue_of_schema_1_is_opened_and_read() {
         .unwrap()
         .pragma_query_value(None, "user_version", |row| row.get::<_, i64>(0));
     assert_eq!(version.unwrap(), 2);
+}
+
+#[test]
+fn catalogue_of_schema_2_is_opened_and_read() {
+    let dir = tempdir().unwrap();
+    let work_dir = dir.path().join("store");
+    drop(Store::open(&work_dir).unwrap());
+    fs::remove_file(work_dir.join("catalogue.db")).unwrap();
+    Connection::open(work_dir.join("catalogue.db"))
+        .unwrap()
+        .execute_batch(include_str!("v2.sql"))
+        .unwrap();
+    for text in ["lower", "upper"] {
+        let layers = work_dir.join("layers");
+        fs::create_dir_all(layers.join(format!("sha256-{}/tree", id(text).hex()))).unwrap();
+        let kept = layers.join(format!("sha256-{}.erofs/tree", id(text).hex()));
+        fs::create_dir_all(&kept).unwrap();
+        fs::write(kept.join("tar"), text).unwrap();
+        fs::write(kept.join("index"), "").unwrap();
+    }
+    let merged = work_dir.join("merged/ffeeddccbbaa99887766554433221100");
+    fs::create_dir(&merged).unwrap();
+    fs::write(merged.join("image"), "merged").unwrap();
+    let store = Store::open(&work_dir).unwrap();
+    let merged = store
+        .merged(&chain_id(&["lower", "upper"]), 512)
+        .unwrap()
+        .unwrap();
+    assert_eq!(fs::read_to_string(&merged.image).unwrap(), "merged");
+    assert_eq!(merged.devices, devices(&store, &["lower", "upper"]));
+    let mount = store.mount_of(Path::new("/run/bundle")).unwrap().unwrap();
+    assert_eq!((mount.form, mount.snapshotter.as_str()), (Form::Erofs, "erofs"));
+    let sizes =
+        [Form::Tree, Form::Erofs].map(|form| store.layer(&id("lower"), form).unwrap().unwrap().disk_bytes);
+    assert_eq!(sizes, [Some(12288), Some(18432)]);
+    let image = "docker.io/library/busybox:latest";
+    assert_eq!(store.remove_image(image).unwrap().layers, 2, "the trees");
+    store.end_mount(Path::new("/run/bundle")).unwrap();
+    assert_eq!(common::list(&work_dir, "layers"), [""; 0]);
+    assert_eq!(common::list(&work_dir, "merged"), [""; 0]);
 }
 
 #[test]
