@@ -2,13 +2,14 @@
 //! A whole blob from a registry: one response after the other, or several ranges of a large one
 //! at once, returned in order.
 //!
-//! A large blob's first request is for its first range. Only if exactly that comes, over a
-//! connection that can carry nothing else meanwhile, further ranges are asked for ahead. The
-//! first thing that is odd about one of them ends this for the blob, and a single response brings
-//! what is missing.
+//! A large blob's first request is for its first range. Only if exactly that comes, not too fast
+//! and over a connection that can carry nothing else meanwhile, further ranges are asked for
+//! ahead. The first thing that is odd about one of them ends this for the blob, and a single
+//! response brings what is missing.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use image_spec::Hasher;
@@ -35,6 +36,9 @@ pub struct Parallel {
     pub bytes: u64,
     /// Smaller blobs are asked for as a whole.
     pub above: u64,
+    /// Bytes per second. Where the first range comes at this rate or faster, one response brings
+    /// the rest: more of them would only cost time.
+    pub below: u64,
 }
 
 impl Parallel {
@@ -43,6 +47,7 @@ impl Parallel {
         ranges: 1,
         bytes: u64::MAX,
         above: u64::MAX,
+        below: 0,
     };
 }
 
@@ -54,6 +59,7 @@ impl Default for Parallel {
             ranges: 4,
             bytes: 2 << 20,
             above: 64 << 20,
+            below: 64 << 20,
         }
     }
 }
@@ -87,6 +93,8 @@ struct Ahead {
     template: Template,
     plan: Parallel,
     room: Arc<Semaphore>,
+    /// Spent on waiting for the first range.
+    waited: Duration,
     next: u64,
     queue: VecDeque<Lane>,
 }
@@ -125,6 +133,7 @@ impl Fetch {
             },
             plan,
             room: Arc::clone(&lanes.ahead),
+            waited: Duration::ZERO,
             next: first,
             queue: VecDeque::new(),
         });
@@ -140,13 +149,15 @@ impl Fetch {
             if self.single.is_whole() && self.ahead.take().is_some() {
                 self.single.widen();
             }
-            if let Some(ahead) = &mut self.ahead {
-                ahead.fill();
-            }
+            let start = Instant::now();
             let next = self.single.chunk(Some(known)).await?;
+            if let Some(ahead) = &mut self.ahead {
+                ahead.waited += start.elapsed();
+            }
             if next.is_some() || self.single.is_complete() {
                 return Ok(next);
             }
+            self.ahead.take_if(|ahead| ahead.is_needless());
             let Some(ahead) = &mut self.ahead else {
                 self.single.widen();
                 continue;
@@ -170,6 +181,12 @@ impl Fetch {
 }
 
 impl Ahead {
+    /// Whether one response alone is fast enough, as far as the first range can tell.
+    fn is_needless(&self) -> bool {
+        let rate = self.plan.bytes as f64 / self.waited.as_secs_f64();
+        self.next == self.plan.bytes && rate >= self.plan.below as f64
+    }
+
     /// Asks for as many ranges as there is room for; for one in any case, or nothing would come.
     fn fill(&mut self) {
         while self.next < self.template.size && self.queue.len() < self.plan.ranges {

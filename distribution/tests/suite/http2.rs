@@ -215,6 +215,7 @@ async fn a_large_blob_is_not_divided_where_one_connection_would_carry_all() {
         ranges: 4,
         bytes: 128 << 10,
         above: 1,
+        below: u64::MAX,
     };
     let client = server.client().parallel(plan).build().unwrap();
     let source = registry(&client, &server.host);
