@@ -511,6 +511,12 @@ fn no_layer_has_a_file_below_the_name_of_a_link_to_it() {
     // A name that only begins like it is another.
     let notes = overlay("h /a -> /ab/x\nh /b/c -> /b/cd", "d b");
     assert_eq!(notes.links.len(), 2);
+    // A file that has another name already is not lost with its directory.
+    let text = "h /d -> /a/c\nh /a -> /d";
+    let notes = overlay(text, "");
+    let links = [("d", "a/c"), ("a", "a/c")].map(|(name, target)| (name.into(), target.into()));
+    assert_eq!(notes.links, links);
+    check(&format!("d /a\nf /a/c \"1\"\n---\n{text}"), "f a 1\nf d 1");
 }
 
 #[test]

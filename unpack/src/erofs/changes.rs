@@ -201,14 +201,14 @@ impl Changes {
             Ok(at) => at,
             Err(gone) => {
                 let lower = self.lower_path(target_parents, target_name)?;
-                return self.missing_target(dir, name, lower, gone);
+                return self.lower_target(dir, name, lower, gone);
             }
         };
         let lower = |tree: &Tree| tree.path_of(at, target_name);
         match self.tree.child(at, target_name) {
             // A directory that is only there for whiteouts; what the lower layer has is not known.
             Some(Child::Directory(there)) if !self.tree.dir(there).own => {
-                self.missing_target(dir, name, lower(&self.tree), Gone::Missing)
+                self.lower_target(dir, name, lower(&self.tree), Gone::Missing)
             }
             Some(Child::Directory(_)) => Err(Error::refused("it is a hard link to a directory")),
             // A file is not to be replaced by itself.
@@ -219,13 +219,13 @@ impl Changes {
                 let first = self.links[link as usize].clone();
                 self.missing_target(dir, name, first, Gone::Missing)
             }
-            Some(Child::Lower) => self.missing_target(dir, name, lower(&self.tree), Gone::Missing),
+            Some(Child::Lower) => self.lower_target(dir, name, lower(&self.tree), Gone::Missing),
             Some(Child::Whiteout) | None => {
                 let gone = match self.tree.is_alone(at, target_name) {
                     true => Gone::Hidden,
                     false => Gone::Missing,
                 };
-                self.missing_target(dir, name, lower(&self.tree), gone)
+                self.lower_target(dir, name, lower(&self.tree), gone)
             }
         }
     }
@@ -239,15 +239,20 @@ impl Changes {
         self.tree.set(dir, name, Child::File(ino))
     }
 
+    /// What a lower layer has under this path is the target, unless the link takes its directory's place.
+    fn lower_target(&mut self, dir: Dir, name: &[u8], target: Vec<u8>, gone: Gone) -> Result<(), Error> {
+        if is_below(&target, &self.tree.path_of(dir, name)) {
+            return Err(Error::refused("it is a hard link to a file below its own name"));
+        }
+        self.missing_target(dir, name, target, gone)
+    }
+
     /// The target may be what a lower layer has under this path; then the link is left to the notes.
     fn missing_target(&mut self, dir: Dir, name: &[u8], target: Vec<u8>, gone: Gone) -> Result<(), Error> {
         if gone == Gone::Hidden {
             return Err(Error::refused("it is a hard link to a file that is not there"));
         }
         let own = self.tree.path_of(dir, name);
-        if is_below(&target, &own) {
-            return Err(Error::refused("it is a hard link to a file below its own name"));
-        }
         if target == own {
             return match self.tree.child(dir, name) {
                 None => self.tree.set(dir, name, Child::Lower),

@@ -34,7 +34,7 @@ impl Extractor {
             Ok(id) => id,
             Err(gone) => {
                 let lower = self.dirs.lower_path(target_parents, target_name)?;
-                return self.missing_target(parent, name, lower, gone);
+                return self.lower_target(parent, name, lower, gone);
             }
         };
         let from = self.dirs.fd(id)?;
@@ -48,7 +48,7 @@ impl Extractor {
                 if self.whiteouts == Whiteouts::Overlay && !self.dirs.node(child).own =>
             {
                 let lower = self.dirs.path_of(id, target_name);
-                self.missing_target(parent, name, lower, Gone::Missing)
+                self.lower_target(parent, name, lower, Gone::Missing)
             }
             (Some(stat), _) if files::kind(&stat) == SFlag::S_IFDIR => {
                 Err(Error::refused("it is a hard link to a directory"))
@@ -73,7 +73,7 @@ impl Extractor {
                     false => Gone::Missing,
                 };
                 let lower = self.dirs.path_of(id, target_name);
-                self.missing_target(parent, name, lower, gone)
+                self.lower_target(parent, name, lower, gone)
             }
         }
     }
@@ -158,6 +158,14 @@ impl Extractor {
         openat(&to, files::os(name), flags | OFlag::O_PATH, Mode::empty()).map_err(error)
     }
 
+    /// What a lower layer has under this path is the target, unless the link takes its directory's place.
+    fn lower_target(&mut self, parent: Id, name: &[u8], target: Vec<u8>, gone: Gone) -> Result<Child, Error> {
+        if is_below(&target, &self.dirs.path_of(parent, name)) {
+            return Err(Error::refused("it is a hard link to a file below its own name"));
+        }
+        self.missing_target(parent, name, target, gone)
+    }
+
     /// The target may be what a lower layer has under this path; then the link is left to the notes.
     fn missing_target(
         &mut self,
@@ -170,9 +178,6 @@ impl Extractor {
             return Err(Error::refused("it is a hard link to a file that is not there"));
         }
         let own = self.dirs.path_of(parent, name);
-        if is_below(&target, &own) {
-            return Err(Error::refused("it is a hard link to a file below its own name"));
-        }
         // To itself: what is there stays, and what the lower layer has.
         if target == own {
             if let Some(child) = self.dirs.child(parent, name) {
