@@ -41,7 +41,7 @@ pub use archive::{Dialect, Header};
 pub use entry::{Entry, Kind, Layer};
 pub use image::{Blob, Builder, Image, Published};
 pub use index::Index;
-pub use lab::{is_root, lab_image, skip};
+pub use lab::{erofs_tool, is_root, lab_image, skip};
 pub use layout::{write_archive, write_layout};
 pub use lie::Lie;
 pub use packing::Compression;

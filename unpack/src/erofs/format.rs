@@ -5,6 +5,8 @@
 pub(super) const SUPER_OFFSET: u64 = 1024;
 pub(super) const SUPER_BYTES: usize = 128;
 pub(super) const MAGIC: u32 = 0xe0f5_e1e2;
+/// Where in the superblock the UUID is.
+const UUID: usize = 48;
 /// Bytes of a slot of the device table, which follows the superblock.
 pub(super) const SLOT_BYTES: usize = 128;
 /// Inodes stand at multiples of this; their place divided by it is the number that entries name.
@@ -60,6 +62,8 @@ pub(super) struct Super {
     pub(super) time: (i64, u32),
     pub(super) blocks: u32,
     pub(super) devices: u16,
+    /// Overlayfs tells the layers of a mount apart by it, so it must not be zeros.
+    pub(super) uuid: [u8; 16],
 }
 
 impl Super {
@@ -74,6 +78,7 @@ impl Super {
         bytes.put(24, &self.time.0.to_le_bytes());
         bytes.u32(32, self.time.1);
         bytes.u32(36, self.blocks);
+        bytes.put(UUID, &self.uuid);
         bytes.put(64, &WRITER);
         if self.devices > 0 {
             bytes.u32(80, INCOMPAT_DEVICE_TABLE);
@@ -95,11 +100,27 @@ impl Super {
             time: (view.u64(24)?.cast_signed(), view.u32(32)?),
             blocks: view.u32(36)?,
             devices: view.u16(86)?,
+            uuid: view.array(UUID)?,
         };
         let mut same = found.encode();
         same.get_mut(4..8)?.copy_from_slice(bytes.get(4..8)?);
         let known = found.block_bits == 9 || found.block_bits == 12;
         (known && same == bytes).then_some(found)
+    }
+}
+
+/// Puts a UUID that is made of a digest, of the form that leaves its bits to the maker (RFC 9562, version
+/// 8), into a first block that begins with the superblock at `at`.
+pub(super) fn name(block: &mut [u8], at: usize, digest: &[u8]) {
+    let Some(field) = block.get_mut(at + UUID..at + UUID + 16) else {
+        return;
+    };
+    for (byte, from) in field.iter_mut().zip(digest) {
+        *byte = *from;
+    }
+    if let [.., seventh, _, ninth, _, _, _, _, _, _, _] = field {
+        *seventh = *seventh & 0x0f | 0x80;
+        *ninth = *ninth & 0x3f | 0x80;
     }
 }
 

@@ -6,7 +6,8 @@ use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::os::unix::fs::FileExt;
 
-use super::Blocks;
+use image_spec::{Algorithm, Hasher};
+
 use super::format::{
     DIRENT_BYTES, InodeFields, SLOT_BYTES, SUPER_BYTES, SUPER_OFFSET, Slot, Super, XATTR_HEADER,
 };
@@ -14,6 +15,7 @@ use super::format::{FLAT_INLINE, kind, seal};
 use super::layout::{Item, Layout, Listed, name, too_large};
 use super::tree::{Child, Content, Dir, ROOT, Tree};
 use super::xattrs::Xattrs;
+use super::{Blocks, format};
 use crate::Error;
 
 /// The unit of a tar, to whose multiples file data is aligned.
@@ -72,6 +74,7 @@ pub(super) fn write(
         time: layout.time,
         blocks: total as u32,
         devices: u16::try_from(parts.len()).map_err(|_| too_large())?,
+        uuid: [0; 16],
     };
     let mut writer = Writer {
         tree,
@@ -118,11 +121,22 @@ fn parts(tree: &Tree, volumes: &[Volume], blocks: Blocks) -> Vec<Part> {
     needed.into_iter().collect()
 }
 
-/// The superblock's checksum is of the rest of its block.
+/// What depends on the rest of the image: a UUID made of all of it, and the checksum of the superblock's
+/// block.
 fn checksum(file: &File, blocks: Blocks) -> io::Result<()> {
     let start = SUPER_OFFSET as usize;
     let mut first = vec![0; blocks.bytes().max(start + blocks.bytes() % start)];
+    let (mut hasher, mut buffer, mut at) = (Hasher::new(Algorithm::Sha256), vec![0; 64 << 10], 0);
+    loop {
+        let length = file.read_at(&mut buffer, at)?;
+        if length == 0 {
+            break;
+        }
+        hasher.update(&buffer[..length]);
+        at += length as u64;
+    }
     file.read_exact_at(&mut first, 0)?;
+    format::name(&mut first, start, hasher.finish().bytes());
     seal(&mut first, start);
     file.write_all_at(&first, 0)
 }
@@ -278,7 +292,9 @@ impl Writer<'_> {
                 (self.layout.places[ino as usize].nid, kind)
             }
             // The two last are on no list.
-            Child::Whiteout | Child::Link(_) | Child::Lower => (self.layout.whiteout.nid, kind::CHAR_DEVICE),
+            Child::Whiteout | Child::Link(_) | Child::Lower(_) => {
+                (self.layout.whiteout.nid, kind::CHAR_DEVICE)
+            }
         }
     }
 
