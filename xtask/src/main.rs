@@ -33,6 +33,7 @@ usage: cargo xtask CHORE [options]
   ci                       fmt, clippy, tidy, doc, test
   bench [pull] [IMAGE..]   time, CPU, memory and disk writes of pulls beside other clients (as root)
   bench unpack [IMAGE..]   unpacking beside other clients and what its stages cost alone (as root)
+  bench ready [IMAGE..]    from nothing to a mounted tree, reading it, removing it (as root)
       [--runs N] [--fs ext4|tmpfs|both] [--peers all|none] [--newest ROOT_FOLDER] [--write]
   size                     count crates and weigh the program against their budgets
 ";

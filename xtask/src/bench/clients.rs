@@ -61,7 +61,7 @@ pub(super) const CLIENTS: &[Client] = &[
         tables: &[Table::Unpack],
         programs: &[],
         reads: |_| true,
-        get: unpack_layout,
+        get: |image, place| get(&["unpack"], &layout(image), place),
         tree: "bundle",
         clean: |_| (),
     },
@@ -72,7 +72,7 @@ pub(super) const CLIENTS: &[Client] = &[
         tables: &[Table::Unpack],
         programs: &[],
         reads: |_| true,
-        get: pull_layout,
+        get: |image, place| get(PULL_TREES, &layout(image), place),
         tree: "bundle/rootfs",
         clean: umount,
     },
@@ -80,10 +80,54 @@ pub(super) const CLIENTS: &[Client] = &[
         name: "image-client pull",
         source: Source::Registry,
         ours: true,
-        tables: &[Table::Pull, Table::Unpack],
+        tables: &[Table::Pull],
         programs: &[],
         reads: |_| true,
-        get: pull_registry,
+        get: |image, place| get(&["pull"], &image.reference, place),
+        tree: "bundle/rootfs",
+        clean: umount,
+    },
+    Client {
+        name: "image-client pull",
+        source: Source::Registry,
+        ours: true,
+        tables: &[Table::Unpack],
+        programs: &[],
+        reads: |_| true,
+        get: |image, place| get(PULL_TREES, &image.reference, place),
+        tree: "bundle/rootfs",
+        clean: umount,
+    },
+    Client {
+        name: "image-client, erofs",
+        source: Source::Layout,
+        ours: true,
+        tables: &[Table::Ready],
+        programs: &[],
+        reads: |_| true,
+        get: |image, place| get(PULL_ARCHIVES, &layout(image), place),
+        tree: "bundle/rootfs",
+        clean: umount,
+    },
+    Client {
+        name: "image-client, erofs",
+        source: Source::Registry,
+        ours: true,
+        tables: &[Table::Ready],
+        programs: &[],
+        reads: |_| true,
+        get: |image, place| get(PULL_ARCHIVES, &image.reference, place),
+        tree: "bundle/rootfs",
+        clean: umount,
+    },
+    Client {
+        name: "image-client, overlay",
+        source: Source::Registry,
+        ours: true,
+        tables: &[Table::Ready],
+        programs: &[],
+        reads: |_| true,
+        get: |image, place| get(PULL_TREES, &image.reference, place),
         tree: "bundle/rootfs",
         clean: umount,
     },
@@ -102,7 +146,7 @@ pub(super) const CLIENTS: &[Client] = &[
         name: "skopeo + umoci",
         source: Source::Registry,
         ours: false,
-        tables: &[Table::Pull],
+        tables: &[Table::Pull, Table::Ready],
         programs: &["skopeo", "umoci"],
         reads: no_zstd,
         get: skopeo_umoci,
@@ -113,7 +157,7 @@ pub(super) const CLIENTS: &[Client] = &[
         name: "podman",
         source: Source::Registry,
         ours: false,
-        tables: &[Table::Pull, Table::Unpack],
+        tables: &[Table::Pull, Table::Unpack, Table::Ready],
         programs: &["podman"],
         reads: |_| true,
         get: podman,
@@ -124,7 +168,7 @@ pub(super) const CLIENTS: &[Client] = &[
         name: "containerd",
         source: Source::Registry,
         ours: false,
-        tables: &[Table::Pull, Table::Unpack],
+        tables: &[Table::Pull, Table::Unpack, Table::Ready],
         programs: &["containerd", "ctr"],
         reads: |_| true,
         get: containerd::pull,
@@ -135,7 +179,7 @@ pub(super) const CLIENTS: &[Client] = &[
         name: "image-rs",
         source: Source::Registry,
         ours: false,
-        tables: &[Table::Pull, Table::Unpack],
+        tables: &[Table::Pull, Table::Unpack, Table::Ready],
         programs: &[],
         reads: |_| true,
         get: image_rs,
@@ -152,39 +196,50 @@ fn no_zstd(image: &str) -> bool {
     !image.contains("zstd")
 }
 
+/// Where ours keeps layers, in its folder.
+pub(super) const STORE: &str = "store";
+
+/// By the snapshotter that unpacks layers.
+const PULL_TREES: &[&str] = &["pull", "--snapshotter", "overlay"];
+
+/// By the snapshotter that keeps layers as they are.
+const PULL_ARCHIVES: &[&str] = &["pull", "--snapshotter", "erofs"];
+
+pub(super) fn program() -> PathBuf {
+    sh::target("release/image-client")
+}
+
 fn ours(arguments: &[&str], place: &Path) -> Command {
-    let mut command = sh::cmd(sh::target("release/image-client"), arguments);
-    command.arg("--work-dir").arg(place.join("store"));
+    let mut command = sh::cmd(program(), arguments);
+    command.arg("--work-dir").arg(place.join(STORE));
     command
 }
 
-fn get(verb: &str, image: &str, place: &Place<'_>) -> Result<Usage> {
-    let options = [
-        verb,
+fn layout(image: &Image) -> String {
+    format!("oci-layout:{}", image.layout.display())
+}
+
+fn get(verb: &[&str], image: &str, place: &Place<'_>) -> Result<Usage> {
+    let mut command = ours(verb, place.folder);
+    command.args([
         "--plain-http",
         "--insecure-accept-any-image",
         "--progress",
         "none",
-    ];
-    let mut command = ours(&options, place.folder);
+    ]);
     command.arg(image).arg(place.folder.join("bundle"));
     place.run(&command)
 }
 
-fn unpack_layout(image: &Image, place: &Place<'_>) -> Result<Usage> {
-    get("unpack", &format!("oci-layout:{}", image.layout.display()), place)
-}
-
-fn pull_layout(image: &Image, place: &Place<'_>) -> Result<Usage> {
-    get("pull", &format!("oci-layout:{}", image.layout.display()), place)
-}
-
-fn pull_registry(image: &Image, place: &Place<'_>) -> Result<Usage> {
-    get("pull", &image.reference, place)
-}
-
 fn umount(folder: &Path) {
     sh::succeeds(ours(&["umount"], folder).arg(folder.join("bundle")));
+}
+
+/// Undoes a pull from the registry in a folder.
+pub(super) fn remove(image: &Image, folder: &Path) -> Result<()> {
+    sh::output(ours(&["umount"], folder).arg(folder.join("bundle")))?;
+    sh::output(ours(&["rm"], folder).arg(&image.reference))?;
+    Ok(())
 }
 
 fn umoci(layout: &Path, place: &Place<'_>) -> Result<Usage> {

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What the stages of unpacking cost alone, and what no pipeline of them can be faster than.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context as _, Result, bail};
 
+use super::layout::layers;
 use super::table::{self, median};
 use crate::sh;
 
@@ -13,10 +14,22 @@ use crate::sh;
 pub(super) struct Stages {
     rows: Vec<Row>,
     /// Bytes of the layers as they are stored.
-    pub(super) compressed: f64,
+    compressed: f64,
     /// Bytes of their archives.
     pub(super) inflated: f64,
-    pub(super) entries: f64,
+    entries: f64,
+}
+
+impl Stages {
+    /// What was worked on.
+    pub(super) fn print(&self) -> String {
+        format!(
+            "{:.0} MB of layers, {:.0} MB unpacked, {} entries",
+            self.compressed / 1e6,
+            self.inflated / 1e6,
+            self.entries
+        )
+    }
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -27,27 +40,34 @@ struct Row {
     cpu: f64,
 }
 
-pub(super) fn run(layout: &Path, folder: &Path) -> Result<Stages> {
-    let mut command = sh::cmd(sh::target("release/examples/stages"), [folder]);
-    command.args(layers(layout)?);
+/// All that unpackers do.
+pub(super) const UNPACK: &str = "read,blob-digest,inflate,diff-id,files";
+
+/// What who makes no files still has to do.
+pub(super) const READY: &str = "inflate,copy,diff-id";
+
+pub(super) fn run(stages: &str, layout: &Path, folder: &Path) -> Result<Stages> {
+    let mut command = sh::cmd(sh::target("release/examples/stages"), [stages]);
+    command.arg(folder).args(layers(layout)?);
     parse(&sh::output(&mut command)?)
 }
 
-/// The blobs of a layout's only image, the bottom layer first.
-pub(super) fn layers(layout: &Path) -> Result<Vec<PathBuf>> {
-    let json = |path: &Path| -> Result<serde_json::Value> {
-        let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
-        Ok(serde_json::from_slice(&bytes)?)
-    };
-    let blob = |descriptor: &serde_json::Value| {
-        let digest = descriptor["digest"].as_str().context("no digest")?;
-        let (algorithm, hex) = digest.split_once(':').context("not a digest")?;
-        anyhow::Ok(layout.join("blobs").join(algorithm).join(hex))
-    };
-    let index = json(&layout.join("index.json"))?;
-    let manifest = json(&blob(&index["manifests"][0])?)?;
-    let layers = manifest["layers"].as_array().context("not an image's manifest")?;
-    layers.iter().map(blob).collect()
+/// Seconds to get at the bytes of one layer after the other and to hash them: the median of runs.
+/// Those that are not compressed are not inflated but copied.
+pub(super) fn bytes(runs: &[Stages]) -> Option<f64> {
+    median(runs.iter().map(|run| {
+        let copied = |layer| {
+            run.rows
+                .iter()
+                .any(|row| row.layer == layer && row.stage == "copy")
+        };
+        let counts = |row: &&Row| match row.stage.as_str() {
+            "copy" | "diff-id" => true,
+            "inflate" => !copied(row.layer),
+            _ => false,
+        };
+        run.rows.iter().filter(counts).map(|row| row.wall).sum()
+    }))
 }
 
 fn parse(text: &str) -> Result<Stages> {
@@ -147,6 +167,14 @@ mod tests {
         assert_eq!((floor(1).stage, floor(1).bound), (3.5, 5.0));
         assert_eq!((floor(2).stage, floor(2).bound), (3.5, 2.5));
         assert_eq!((floor(4).stage, floor(4).bound), (3.5, 2.0));
+    }
+
+    #[test]
+    fn bytes_are_inflated_or_copied_and_hashed() {
+        let text = "0 inflate 2.0 0\n0 diff-id 1.0 0\n0 files 9.0 0\n\
+                    1 inflate 0.5 0\n1 copy 4.0 0\n1 diff-id 0.25 0\ntotal 1 2 3\n";
+        assert_eq!(bytes(&[parse(text).unwrap()]), Some(7.25));
+        assert_eq!(bytes(&[]), None);
     }
 
     #[test]

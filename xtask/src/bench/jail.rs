@@ -16,11 +16,11 @@ const CACHE: &str = "/var/lib/containers/cache";
 
 const SCRIPT: &str = r#"
 set -e
-root=$1 disk=$2 images=$3 cache=$4
+root=$1 disk=$2 image=$3 cache=$4
 mkdir -p "$disk/cache" "$root$cache"
 if [ -n "$root" ]; then
   for folder in /proc /sys /dev; do mount --rbind "$folder" "$root$folder"; done
-  for folder in "$disk" "$images"; do
+  for folder in "$disk" "$image"; do
     mkdir -p "$root$folder"
     mount --bind "$folder" "$root$folder"
   done
@@ -40,11 +40,11 @@ pub(super) struct Jail {
 }
 
 impl Jail {
-    pub(super) fn new(disk: &Disk, root: Option<&Path>, images: &Path) -> Result<Self> {
+    pub(super) fn new(disk: &Disk, root: Option<&Path>, image: &Path) -> Result<Self> {
         let mut unshare = sh::cmd("unshare", ["--mount", "--propagation", "private"]);
         unshare.args(["sh", "-c", SCRIPT, "sh"]);
         unshare.arg(root.unwrap_or(Path::new("")));
-        unshare.arg(disk.path()).arg(images).arg(CACHE);
+        unshare.arg(disk.path()).arg(image).arg(CACHE);
         let keeper = unshare.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
         let mut jail = Jail {
             keeper: keeper.context("cannot run unshare")?,

@@ -1,14 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Pull and unpack beside other clients, in one run on one machine.
+//! Pulls and their parts beside other clients, in one run on one machine.
 //!
 //! Each run gets a file system of its own: on one that was used and cleaned the allocation of
 //! inodes alone can take ten times as long as everything else.
 
+mod after;
 mod clients;
 mod containerd;
 mod disk;
 mod floor;
 mod jail;
+mod layout;
 mod machine;
 mod options;
 mod report;
@@ -22,7 +24,9 @@ use anyhow::{Context as _, Result, bail};
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 
-use self::clients::{CLIENTS, Client, Image};
+use self::after::Afterwards;
+use self::clients::{CLIENTS, Client, Image, Source};
+use self::disk::Kind;
 use self::floor::Floor;
 use self::options::{Options, Table};
 use self::rounds::Rounds;
@@ -39,7 +43,6 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
     let images = lab(&options.images)?;
     build(options.table)?;
 
-    let (name, folder) = (options.table.name(), lab::default_folder().join("images"));
     let served = images
         .iter()
         .map(|image| format!("{}={}", image.name, image.layout.display()));
@@ -61,7 +64,6 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
     let rounds = Rounds {
         runs: options.runs,
         root,
-        images: folder.canonicalize()?,
     };
     let (described, load) = (machine::describe(), machine::load());
     let mut parts = Vec::new();
@@ -69,8 +71,12 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
     for image in &images {
         let mut calls = None;
         for kind in &options.disks {
-            let unpacking = options.table == Table::Unpack;
-            let (mut rows, stages) = rounds.measure(image, *kind, &clients, unpacking)?;
+            let wanted = match options.table {
+                Table::Pull => None,
+                Table::Unpack => Some(floor::UNPACK),
+                Table::Ready => Some(floor::READY),
+            };
+            let (mut rows, stages) = rounds.measure(image, *kind, &clients, wanted)?;
             let part = match options.table {
                 Table::Pull => report::pull(image, *kind, &rows),
                 Table::Unpack => {
@@ -83,14 +89,27 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
                     let (size, floor) = stages.first().zip(floor).context("no stages")?;
                     report::unpack(image, *kind, &rows, size, &floor)
                 }
+                Table::Ready => {
+                    let size_and_floor = stages.first().zip(floor::bytes(&stages));
+                    let (size, floor) = size_and_floor.context("no stages")?;
+                    report::ready(image, *kind, &rows, size, floor)
+                }
             };
             failed |= rows.iter().any(|row| row.failed);
             println!("{part}");
             parts.push(part);
         }
     }
+    if options.table == Table::Ready {
+        let found = afterwards(&rounds, &images, &options.disks, &clients);
+        failed |= found.iter().any(|(_, _, rows)| rows.iter().any(|row| row.failed));
+        let part = report::afterwards(&found);
+        println!("{part}");
+        parts.push(part);
+    }
     let text = format!(
-        "## {name}\n\n{described}; {} runs; load {load} before, {} after.\n{}.\n\n{}\n\n{}",
+        "## {}\n\n{described}; {} runs; load {load} before, {} after.\n{}.\n\n{}\n\n{}",
+        options.table.name(),
         options.runs,
         machine::load(),
         machine::versions(&clients, root),
@@ -105,6 +124,24 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
         report::write(options.table, &text)?;
     }
     Ok(())
+}
+
+/// What ours made from the registry, looked at when nothing is compared with others any more.
+fn afterwards<'a>(
+    rounds: &Rounds<'_>,
+    images: &'a [Image],
+    disks: &[Kind],
+    clients: &[&'static Client],
+) -> Vec<(&'a Image, Kind, Vec<Afterwards>)> {
+    let ours = clients.iter().copied();
+    let ours = ours.filter(|client| client.ours && client.source == Source::Registry);
+    let ours: Vec<&'static Client> = ours.collect();
+    let places = images
+        .iter()
+        .flat_map(|image| disks.iter().map(move |kind| (image, *kind)));
+    places
+        .map(|(image, kind)| (image, kind, rounds.afterwards(image, kind, &ours)))
+        .collect()
 }
 
 /// Two at once would measure each other, on one disk.
@@ -131,7 +168,7 @@ fn hide_mounts() -> Result<()> {
     .context("cannot keep mounts private")
 }
 
-/// The lab's images of these names; not served yet.
+/// The images of these names, of the lab or made of its; not served yet.
 fn lab(names: &[String]) -> Result<Vec<Image>> {
     let mut parts: Vec<&str> = names
         .iter()
@@ -141,7 +178,16 @@ fn lab(names: &[String]) -> Result<Vec<Image>> {
     lab::make(&lab::default_folder(), &parts)?;
     let folder = lab::default_folder().join("images").canonicalize()?;
     let image = |name: &String| {
-        let layout = folder.join(name);
+        let mut layout = folder.join(name);
+        // Where the lab has no image without compression, one is made of what it has.
+        if let Some(base) = name.strip_suffix("/tar").filter(|_| !layout.exists()) {
+            let whole = folder.join(base);
+            let gzip = whole.join("gzip");
+            let from = if gzip.exists() { gzip } else { whole };
+            let made = sh::target("bench/images").join(name);
+            layout::inflate(&from, &made).with_context(|| format!("cannot make {name}"))?;
+            layout = made.canonicalize()?;
+        }
         if !layout.join("oci-layout").is_file() {
             bail!("not an image layout of the lab: {name}");
         }
@@ -157,7 +203,7 @@ fn lab(names: &[String]) -> Result<Vec<Image>> {
 fn build(table: Table) -> Result<()> {
     let release = ["build", "--quiet", "--release", "--package"];
     sh::run(sh::cargo(release).arg("image-client"))?;
-    if table == Table::Unpack {
+    if table != Table::Pull {
         // With the decoder of the command line.
         sh::run(sh::cargo(release).args(["unpack", "--example", "stages", "--features", "isal"]))?;
     }

@@ -14,6 +14,8 @@ pub(super) enum Table {
     Pull,
     /// Unpacking beside what its stages cost alone.
     Unpack,
+    /// From nothing to a mounted root file system, and back.
+    Ready,
 }
 
 impl Table {
@@ -21,6 +23,7 @@ impl Table {
         match self {
             Table::Pull => "pull",
             Table::Unpack => "unpack",
+            Table::Ready => "ready",
         }
     }
 
@@ -28,12 +31,21 @@ impl Table {
         match self {
             Table::Pull => &["tiny/gzip", "debian", "manyfiles", "bigblob/gzip", "ml/zstd"],
             Table::Unpack => &["debian", "manyfiles", "bigblob/gzip", "bigblob/zstd", "ml/zstd"],
+            Table::Ready => &[
+                "tiny/gzip",
+                "manyfiles/tar",
+                "manyfiles",
+                "debian",
+                "bigblob/gzip",
+                "bigblob/zstd",
+                "ml/zstd",
+            ],
         }
     }
 
     fn disks(self) -> &'static [Kind] {
         match self {
-            Table::Pull => &[Kind::Ext4],
+            Table::Pull | Table::Ready => &[Kind::Ext4],
             Table::Unpack => &[Kind::Ext4, Kind::Tmpfs],
         }
     }
@@ -56,6 +68,7 @@ impl Options {
         let (table, arguments) = match arguments.split_first() {
             Some((first, rest)) if first == "pull" => (Table::Pull, rest),
             Some((first, rest)) if first == "unpack" => (Table::Unpack, rest),
+            Some((first, rest)) if first == "ready" => (Table::Ready, rest),
             _ => (Table::Pull, arguments),
         };
         let mut options = Options {
@@ -107,5 +120,40 @@ impl Options {
             options.images = table.images().iter().map(|image| image.to_string()).collect();
         }
         Ok(options)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(line: &str) -> Result<Options> {
+        Options::parse(&line.split_whitespace().map(String::from).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn a_table_has_images_and_disks_of_its_own_unless_others_are_named() {
+        let all = parse("ready --runs 1").unwrap();
+        assert_eq!(
+            (all.table, all.runs, all.disks),
+            (Table::Ready, 1, vec![Kind::Ext4])
+        );
+        assert!(all.images.contains(&"manyfiles/tar".to_string()));
+        let one = parse("ready --fs tmpfs --peers none debian").unwrap();
+        assert_eq!((one.disks, one.peers), (vec![Kind::Tmpfs], false));
+        assert_eq!(one.images, ["debian"]);
+        assert_eq!(parse("debian").unwrap().table, Table::Pull);
+    }
+
+    #[test]
+    fn what_measures_nothing_is_refused() {
+        for line in [
+            "ready --runs 0",
+            "ready --runs",
+            "ready --peers some",
+            "ready --cold",
+        ] {
+            assert!(parse(line).is_err(), "{line}");
+        }
     }
 }

@@ -5,6 +5,7 @@ use std::fs;
 
 use anyhow::{Context as _, Result};
 
+use super::after::{After, Afterwards};
 use super::clients::{Image, Source};
 use super::disk::Kind;
 use super::floor::{Floor, Stages};
@@ -60,7 +61,14 @@ impl Row {
     }
 }
 
-/// The one of ours that gets the image from where this one does.
+impl Afterwards {
+    fn median(&self, value: fn(&After) -> f64) -> Option<f64> {
+        let samples = if self.failed { &[] } else { self.samples.as_slice() };
+        median(samples.iter().map(value))
+    }
+}
+
+/// The first of ours that gets the image from where this one does.
 fn ours<'a>(rows: &'a [Row], row: &Row) -> Option<&'a Row> {
     rows.iter()
         .find(|other| other.client.ours && other.client.source == row.client.source)
@@ -128,15 +136,100 @@ pub(super) fn unpack(image: &Image, kind: Kind, rows: &[Row], size: &Stages, flo
     };
     let cells: Vec<_> = rows.iter().map(cells).collect();
     format!(
-        "### {}, {}\n\n{:.0} MB of layers, {:.0} MB unpacked, {} entries.\n\n{}\n{}",
+        "### {}, {}\n\n{}.\n\n{}\n{}",
         image.name,
         kind.name(),
-        size.compressed / 1e6,
-        size.inflated / 1e6,
-        size.entries,
+        size.print(),
         markdown(&head, &cells),
         floor.print(),
     )
+}
+
+/// `floor` is in seconds.
+pub(super) fn ready(image: &Image, kind: Kind, rows: &[Row], size: &Stages, floor: f64) -> String {
+    let head = [
+        "client",
+        "from",
+        "wall s",
+        "of runs",
+        "synced s",
+        "CPU s",
+        "RSS MiB",
+        "written MB",
+        "to floor",
+        "wall",
+        "synced",
+        "CPU",
+        "RSS",
+        "written",
+    ];
+    let cells = |row: &Row| {
+        let to = |value: fn(&Row) -> Option<f64>| ratio(value(row), ours(rows, row).and_then(value));
+        vec![
+            row.client.name.to_string(),
+            row.source().to_string(),
+            number(row.wall()),
+            row.spread(),
+            number(row.synced()),
+            number(row.cpu()),
+            number(row.memory()),
+            number(row.written()),
+            ratio(row.wall(), Some(floor)),
+            to(Row::wall),
+            to(Row::synced),
+            to(Row::cpu),
+            to(Row::memory),
+            to(Row::written),
+        ]
+    };
+    let cells: Vec<_> = rows.iter().map(cells).collect();
+    format!(
+        "### {}, {}\n\n{}, floor {} s.\n\n{}",
+        image.name,
+        kind.name(),
+        size.print(),
+        number(Some(floor)),
+        markdown(&head, &cells),
+    )
+}
+
+/// Ratios are to the tree of files that the last client of each image made.
+pub(super) fn afterwards(found: &[(&Image, Kind, Vec<Afterwards>)]) -> String {
+    let head = [
+        "image",
+        "made by",
+        "files",
+        "MB",
+        "cold s",
+        "warm s",
+        "removal s",
+        "cold",
+        "warm",
+        "removal",
+    ];
+    let mut cells = Vec::new();
+    for (image, kind, rows) in found {
+        let tree = rows.last();
+        for row in rows {
+            let read = row.samples.first().map(|sample| sample.read).unwrap_or_default();
+            let seconds = |value: fn(&After) -> f64| number(row.median(value));
+            let to =
+                |value: fn(&After) -> f64| ratio(row.median(value), tree.and_then(|tree| tree.median(value)));
+            cells.push(vec![
+                format!("{}, {}", image.name, kind.name()),
+                row.client.name.to_string(),
+                read.files.to_string(),
+                number(Some(read.bytes as f64 / 1e6)),
+                seconds(|sample| sample.cold),
+                seconds(|sample| sample.warm),
+                seconds(|sample| sample.removal),
+                to(|sample| sample.cold),
+                to(|sample| sample.warm),
+                to(|sample| sample.removal),
+            ]);
+        }
+    }
+    format!("### Afterwards\n\n{}", markdown(&head, &cells))
 }
 
 /// What the columns mean.
@@ -155,7 +248,21 @@ pub(super) fn legend(table: Table) -> &'static str {
              or all stages' CPU time divided by the cores, whichever is longer: no pipeline with one thread for each \
              stage of a layer can be faster. Stages are measured on the same bytes, in turns with the clients, \
              without the network and without a sync. `to ours` is the ratio to the first of ours that reads from the \
-             same place."
+             same place. Ours pulls with the snapshotter that unpacks."
+        }
+        Table::Ready => {
+            "Medians. From nothing to a root file system that is mounted, with the two ways of ours: `erofs` keeps the \
+             archives of layers and mounts them, `overlay` unpacks them. umoci ends with a bundle too, podman and \
+             containerd with layers that are not mounted yet. `synced`, `written`, CPU and RSS are as for pulls. The \
+             floor is inflating the layers and SHA-256 of their archives, in one thread, in memory, and in turns with \
+             the clients; for layers without compression it is writing a copy of them to the disk and SHA-256. `to \
+             floor` is the ratio of `wall` to it. The last five columns are ratios to our `erofs` from the same place.\n\n\
+             Afterwards: all files of the tree are read, one after the other in the order of their folders. `cold` is \
+             when neither the tree's nor its disk's file system has anything in memory; the disk itself lies in memory, \
+             so that neither seeks nor its speed count. `warm` is the same once more. \
+             `removal` is unmounting the bundle and removing the image from the store, until nothing of it is there. The \
+             last three columns are ratios to the tree that `overlay` made of files. These pulls are made after all the \
+             others."
         }
     }
 }
@@ -171,6 +278,7 @@ As root:
 ```sh
 cargo xtask bench --write          # pulls beside other clients
 cargo xtask bench unpack --write   # unpacking beside what its stages cost alone
+cargo xtask bench ready --write    # from nothing to a mounted tree, reading it, removing it
 ```
 ";
 

@@ -5,12 +5,13 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 
 use super::clients::{Client, Image};
 use super::disk::{Disk, Kind};
 use super::floor::{self, Stages};
 use super::jail::Jail;
+use super::layout::warm;
 use super::usage::{Place, Probe, Usage};
 
 /// What one run took, and left.
@@ -37,18 +38,16 @@ pub(super) struct Row {
 pub(super) struct Rounds<'a> {
     pub(super) runs: usize,
     pub(super) root: Option<&'a Path>,
-    /// The folder of all images.
-    pub(super) images: PathBuf,
 }
 
 impl Rounds<'_> {
-    /// Runs the clients, and in each round the stages alone where they are asked for.
+    /// Runs the clients, and in each round these stages alone.
     pub(super) fn measure(
         &self,
         image: &Image,
         kind: Kind,
         clients: &[&'static Client],
-        stages_too: bool,
+        wanted: Option<&str>,
     ) -> Result<(Vec<Row>, Vec<Stages>)> {
         warm(&image.layout)?;
         // What Debian 12's programs cannot read others may.
@@ -64,8 +63,10 @@ impl Rounds<'_> {
             })
             .collect();
         for run in 0..self.runs {
-            if stages_too {
-                stages.push(self.stages(image, kind)?);
+            if let Some(wanted) = wanted {
+                let disk = Disk::new(kind)?;
+                stages.push(floor::run(wanted, &image.layout, disk.path())?);
+                disk.remove()?;
             }
             for turn in 0..clients.len() {
                 // Each run starts with another client.
@@ -99,18 +100,11 @@ impl Rounds<'_> {
         rows.iter_mut().map(count).collect()
     }
 
-    fn stages(&self, image: &Image, kind: Kind) -> Result<Stages> {
-        let disk = Disk::new(kind)?;
-        let stages = floor::run(&image.layout, disk.path())?;
-        disk.remove()?;
-        Ok(stages)
-    }
-
     fn once(&self, client: &Client, image: &Image, kind: Kind, probe: Probe) -> Result<Sample> {
         let disk = Disk::new(kind)?;
         let jail = match client.ours {
             true => None,
-            false => Some(Jail::new(&disk, self.root, &self.images)?),
+            false => Some(Jail::new(&disk, self.root, &image.layout)?),
         };
         let place = Place {
             folder: disk.path(),
@@ -184,16 +178,4 @@ fn count(folder: &Path) -> io::Result<u64> {
         }
     }
     Ok(files)
-}
-
-/// Brings an image's blobs into memory: the first to read them would wait for the machine's disk.
-fn warm(layout: &Path) -> Result<()> {
-    let layers = floor::layers(layout)?;
-    if layers.is_empty() {
-        bail!("an image without layers: {}", layout.display());
-    }
-    for blob in layers {
-        io::copy(&mut fs::File::open(blob)?, &mut io::sink())?;
-    }
-    Ok(())
 }
