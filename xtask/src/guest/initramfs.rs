@@ -35,7 +35,7 @@ start() {
 cd /
 start && sh /script
 echo $? >/out/status
-dmesg >/out/dmesg
+dmesg -r >/out/dmesg
 tar -c -f /disk/out -C /out .
 sync
 umount -a -r 2>/dev/null

@@ -42,7 +42,7 @@ pub(crate) struct Disk<'a> {
 /// What a guest has done.
 #[derive(Debug)]
 pub(crate) struct Output {
-    /// What was in `/out`, and the kernel's log as `dmesg`.
+    /// What was in `/out`, and the kernel's log with levels as `dmesg`.
     pub(crate) folder: PathBuf,
     /// From power on to power off.
     pub(crate) took: Duration,

@@ -175,6 +175,8 @@ look() {
 }
 
 scenario() {
+    # For whoever reads the console of a guest that hangs.
+    echo "$(uptime) $1"
     at=/out/$1
     image=$registry/$3:latest
     mkdir -p "$at" /store
