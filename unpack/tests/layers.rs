@@ -492,6 +492,43 @@ fn a_deferred_link_leads_where_links_of_its_own_layer_lead() {
 }
 
 #[test]
+fn a_lower_file_that_is_linked_to_itself_stays_in_a_directory_that_hides_it() {
+    let file = "d /b\nf /b/c \"1\"\nf /b/d \"2\"";
+    for upper in [
+        "h /b/c -> /b/c\nw /b",
+        "h /b/c -> /b/c\no /b",
+        "h /b/c -> /b/c\no /",
+    ] {
+        let notes = overlay(upper, "d b");
+        assert_eq!(notes.links, [(b"b/c".to_vec(), b"b/c".to_vec())], "{upper}");
+        check(&format!("{file}\n---\n{upper}"), "d b\nf b/c 1");
+    }
+    // It comes back where the layer had put something else.
+    for upper in [
+        "h /b/e -> /b/c\nl /b/c -> e\nh /b/c -> /b/e",
+        "h /b/e -> /b/c\nf /b/c \"3\"\nh /b/c -> /b/e",
+        "h /b/e -> /b/c\nw /b/c\nh /b/c -> /b/e",
+        "w /b/c/x\nh /b/e -> /b/c\nh /b/c -> /b/e",
+    ] {
+        assert_eq!(
+            overlay(upper, "d b").links,
+            [(b"b/e".to_vec(), b"b/c".to_vec())],
+            "{upper}"
+        );
+        check(&format!("{file}\n---\n{upper}"), "d b\nf b/c 1\nf b/d 2\nf b/e 1");
+    }
+    // Where nothing hides it, it shows by itself.
+    let upper = "h /b/c -> /b/c\nw /b/c";
+    assert!(overlay(upper, "d b").links.is_empty());
+    check(&format!("{file}\n---\n{upper}"), "d b\nf b/c 1\nf b/d 2");
+    assert!(
+        overlay("h /b/c -> /b/c\nw /b\nf /b/c \"3\"", "d b\nf b/c 3")
+            .links
+            .is_empty()
+    );
+}
+
+#[test]
 fn no_layer_has_a_file_below_the_name_of_a_link_to_it() {
     // In one tree the link takes the place of the directory, so nothing is left to lead to.
     for text in [

@@ -125,9 +125,13 @@ impl Changes {
             }
             for entry in self.tree.children(dir) {
                 let entry = self.tree.entry(entry);
-                if let Child::Link(link) = entry.child {
-                    links.push((link, self.tree.path_of(dir, self.tree.text(entry.name))));
-                }
+                let link = match entry.child {
+                    Child::Link(link) => link,
+                    // It shows by itself, unless its directory hides it.
+                    Child::Lower(link) if self.tree.dir(dir).alone => link,
+                    _ => continue,
+                };
+                links.push((link, self.tree.path_of(dir, self.tree.text(entry.name))));
             }
         }
         links.sort_unstable();
@@ -179,7 +183,7 @@ impl Changes {
             Some(child) => {
                 self.tree.remove(dir, name);
                 // What it replaces has hidden what lower layers have under this name.
-                if child != Child::Lower {
+                if !matches!(child, Child::Lower(_)) {
                     self.tree.hide(dir, name)?;
                 }
             }
@@ -219,7 +223,7 @@ impl Changes {
                 let first = self.links[link as usize].clone();
                 self.missing_target(dir, name, first, Gone::Missing)
             }
-            Some(Child::Lower) => self.lower_target(dir, name, lower(&self.tree), Gone::Missing),
+            Some(Child::Lower(_)) => self.lower_target(dir, name, lower(&self.tree), Gone::Missing),
             Some(Child::Whiteout) | None => {
                 let gone = match self.tree.is_alone(at, target_name) {
                     true => Gone::Hidden,
@@ -253,17 +257,18 @@ impl Changes {
             return Err(Error::refused("it is a hard link to a file that is not there"));
         }
         let own = self.tree.path_of(dir, name);
-        if target == own {
-            return match self.tree.child(dir, name) {
-                None => self.tree.set(dir, name, Child::Lower),
-                Some(_) => Ok(()),
-            };
+        let itself = target == own;
+        if !itself {
+            self.tree.hide(dir, name)?;
         }
-        self.tree.hide(dir, name)?;
         self.tree.remember(size_of::<Vec<u8>>() + target.len())?;
         let link = self.links.len() as u32;
         self.links.push(target);
-        self.tree.set(dir, name, Child::Link(link))
+        let child = match itself {
+            true => Child::Lower(link),
+            false => Child::Link(link),
+        };
+        self.tree.set(dir, name, child)
     }
 
     /// A whiteout hides what lower layers have, never what its own layer has, wherever it stands.
@@ -298,7 +303,7 @@ impl Changes {
                 self.tree.dir_mut(dir).whiteouts = true;
             }
             // The layer's own file stays.
-            Some(Child::File(_) | Child::Link(_) | Child::Lower | Child::Whiteout) => {}
+            Some(Child::File(_) | Child::Link(_) | Child::Lower(_) | Child::Whiteout) => {}
         }
         Ok(())
     }

@@ -91,7 +91,7 @@ impl Layout {
         while let Some(dir) = todo.pop() {
             list.clear();
             list.extend([Listed::Itself, Listed::Parent]);
-            let shown = |entry: &u32| !matches!(tree.entry(*entry).child, Child::Link(_) | Child::Lower);
+            let shown = |entry: &u32| !matches!(tree.entry(*entry).child, Child::Link(_) | Child::Lower(_));
             list.extend(tree.children(dir).filter(shown).map(Listed::Entry));
             list.sort_unstable_by(|a, b| compare(tree, *a, *b));
             let start = self.lists.len() as u32;
@@ -108,7 +108,7 @@ impl Layout {
                         self.see(Item::Inode(tree.dir(inner).ino), tree);
                         todo.push(inner);
                     }
-                    Child::Link(_) | Child::Lower => {}
+                    Child::Link(_) | Child::Lower(_) => {}
                 }
             }
             // They are taken from the end.

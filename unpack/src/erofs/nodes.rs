@@ -74,8 +74,8 @@ pub(super) enum Child {
     Whiteout,
     /// A hard link to a lower layer's file, by its place in a list that the tree's user keeps.
     Link(u32),
-    /// Whatever a lower layer has under the name: the layer links it to itself.
-    Lower,
+    /// Whatever a lower layer has under the name: the layer links it to itself. Its place is in the same list.
+    Lower(u32),
 }
 
 #[derive(Debug, Clone, Copy)]

@@ -124,10 +124,10 @@ impl Changes {
                         continue;
                     }
                 }
-                Some(Child::Whiteout | Child::Link(_) | Child::Lower) | None => {}
+                Some(Child::Whiteout | Child::Link(_) | Child::Lower(_)) | None => {}
             }
             // A whiteout counts as nothing, though what it hides is hidden.
-            let there = matches!(child, Some(Child::File(_) | Child::Link(_) | Child::Lower));
+            let there = matches!(child, Some(Child::File(_) | Child::Link(_) | Child::Lower(_)));
             hidden = there || self.tree.is_alone(dir, &name);
             beyond.push(name);
         }

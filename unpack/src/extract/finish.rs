@@ -23,8 +23,10 @@ impl Extractor {
         let mut links: Vec<_> = std::mem::take(&mut self.links).into_iter().collect();
         links.sort_by_key(|(_, (place, _))| *place);
         for ((directory, name), (_, target)) in links {
-            if self.is_missing(directory, &name)? {
-                let path = self.dirs.path_of(directory, &name);
+            let path = self.dirs.path_of(directory, &name);
+            // What lower layers have under the very name shows by itself, unless its directory hides it.
+            let shows = path == target && !self.dirs.node(directory).alone;
+            if !shows && self.is_missing(directory, &name)? {
                 notes.links.push((path, target));
             }
         }

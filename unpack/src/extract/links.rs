@@ -178,18 +178,14 @@ impl Extractor {
             return Err(Error::refused("it is a hard link to a file that is not there"));
         }
         let own = self.dirs.path_of(parent, name);
-        // To itself: what is there stays, and what the lower layer has.
-        if target == own {
-            if let Some(child) = self.dirs.child(parent, name) {
-                return Ok(child);
-            }
-        } else {
-            self.dirs.clear(parent, name)?;
+        self.dirs.clear(parent, name)?;
+        // To itself: what the lower layer has is seen where nothing else is.
+        if target != own {
             self.dirs.hide(parent, name)?;
-            // The notes hold the whole path of it.
-            self.dirs.remember(own.len() + target.len())?;
-            self.links.insert((parent, name.to_vec()), (self.entries, target));
         }
+        // The notes hold the whole path of it.
+        self.dirs.remember(own.len() + target.len())?;
+        self.links.insert((parent, name.to_vec()), (self.entries, target));
         self.dirs.set_child(parent, name, Child::Other)?;
         Ok(Child::Other)
     }
