@@ -6,12 +6,13 @@ use std::time::{Duration, Instant};
 
 use fixture::{Compression, Image, Registry, is_root, lab_image};
 
-use crate::place::{Place, Run};
+use crate::place::{Place, Run, snapshotters};
 
 /// Starts a pull that is waited for later.
-fn start(place: &Place, image: &str, bundle: &str) -> Child {
+fn start(place: &Place, snapshotter: &str, image: &str, bundle: &str) -> Child {
     let mut command: Command = place.command("pull");
-    command.args(["--plain-http", image]).arg(place.path(bundle));
+    command.args(["--plain-http", "--snapshotter", snapshotter]);
+    command.arg(image).arg(place.path(bundle));
     command
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -44,9 +45,11 @@ fn family(count: usize) -> Vec<Image> {
 
 #[test]
 fn processes_share_a_store_without_mixing_images() {
-    if !is_root("processes_share_a_store_without_mixing_images") {
+    let test = "processes_share_a_store_without_mixing_images";
+    if !is_root(test) {
         return;
     }
+    let snapshotters = snapshotters(test);
     let registry = Registry::start();
     let images = family(4);
     for (i, image) in images.iter().enumerate() {
@@ -54,11 +57,12 @@ fn processes_share_a_store_without_mixing_images() {
     }
     for round in 0..3 {
         let place = Place::new();
-        // Each image twice, all at once.
+        // Each image twice, all at once; in each round each in another way.
         let pulls: Vec<_> = (0..8)
             .map(|n| {
                 start(
                     &place,
+                    snapshotters[(n / 2 + round) % snapshotters.len()],
                     &registry.reference(&format!("family-{}:latest", n % 4)),
                     &format!("bundle-{n}"),
                 )
@@ -90,10 +94,12 @@ fn processes_share_a_store_without_mixing_images() {
                 .ok();
         }
         place.assert_clean();
-        let layers = std::fs::read_dir(place.store().join("layers"))
-            .expect("layers")
-            .count();
-        assert_eq!(layers, 0, "layers of removed images are left");
+        for folder in ["layers", "merged"] {
+            let left = std::fs::read_dir(place.store().join(folder))
+                .expect(folder)
+                .count();
+            assert_eq!(left, 0, "{folder} of removed images are left");
+        }
     }
 }
 
@@ -144,16 +150,26 @@ fn a_pull_that_is_killed_leaves_nothing_half_done() {
         .serve_layout("debian", &folder)
         .expect("serve the layout");
     let image = registry.reference("debian:latest");
+    for snapshotter in ["erofs", "overlay"] {
+        if snapshotters(test).contains(&snapshotter) {
+            killed_at_any_time(snapshotter, &image);
+        }
+    }
+}
+
+#[track_caller]
+fn killed_at_any_time(snapshotter: &str, image: &str) {
+    let options = ["--plain-http", "--snapshotter", snapshotter];
     let reference = Place::new();
     let begun = Instant::now();
-    reference.pull(&["--plain-http"], &image, "bundle").ok();
+    reference.pull(&options, image, "bundle").ok();
     let whole = begun.elapsed();
     let want = fixture::tree(reference.rootfs("bundle"));
 
     let place = Place::new();
     for step in 1..=12u32 {
         let bundle = format!("killed-{step}");
-        let mut child = start(&place, &image, &bundle);
+        let mut child = start(&place, snapshotter, image, &bundle);
         // Evenly over the time that a pull takes; where exactly it hits is chance.
         std::thread::sleep(whole * step / 13);
         let _ = child.kill();
@@ -167,14 +183,21 @@ fn a_pull_that_is_killed_leaves_nothing_half_done() {
                     .any(|m| m.ends_with(&format!("{bundle}/rootfs")))
         );
     }
-    place.pull(&["--plain-http"], &image, "bundle").ok();
-    assert_eq!(fixture::tree(place.rootfs("bundle")), want);
+    place.pull(&options, image, "bundle").ok();
+    assert_eq!(fixture::tree(place.rootfs("bundle")), want, "{snapshotter}");
     for step in 1..=12 {
         // A bundle that a killed pull had mounted already is given up like any other.
         place.run("umount", [place.path(&format!("killed-{step}"))]);
     }
     place.run("umount", [place.path("bundle")]).ok();
     place.assert_clean();
+    place.run("rm", [image]).ok();
+    for folder in ["layers", "merged"] {
+        let left = std::fs::read_dir(place.store().join(folder))
+            .expect(folder)
+            .count();
+        assert_eq!(left, 0, "{folder} of killed pulls are left");
+    }
 }
 
 #[test]
@@ -186,7 +209,7 @@ fn an_interrupted_pull_cleans_up_and_says_so() {
     registry.push("slow", "latest", &family(1)[0]);
     registry.fault(fixture::Fault::on("/blobs/", fixture::Effect::Stall(1000)).after(1));
     let place = Place::new();
-    let child = start(&place, &registry.reference("slow:latest"), "bundle");
+    let child = start(&place, "auto", &registry.reference("slow:latest"), "bundle");
     let deadline = Instant::now() + Duration::from_secs(20);
     while registry
         .requests()

@@ -159,6 +159,45 @@ fn a_full_disk_is_named_with_what_was_being_done() {
 }
 
 #[test]
+fn a_snapshotter_that_does_not_work_says_why_and_what_would() {
+    let test = "a_snapshotter_that_does_not_work_says_why_and_what_would";
+    if !is_root(test) {
+        return;
+    }
+    let registry = Registry::start();
+    registry.push("image", "latest", &image());
+    let image = registry.reference("image:latest");
+    // A store on an overlay takes no upper layers of another.
+    let place = Place::new();
+    let [lower, upper, work] = ["lower", "upper", "work"].map(|name| place.path(name));
+    for dir in [&lower, &upper, &work, &place.store()] {
+        std::fs::create_dir(dir).expect("a folder");
+    }
+    let options = format!(
+        "lowerdir={},upperdir={},workdir={}",
+        lower.display(),
+        upper.display(),
+        work.display()
+    );
+    tool(
+        Command::new("mount")
+            .args(["-t", "overlay", "-o", &options, "overlay"])
+            .arg(place.store()),
+    );
+    for name in ["erofs", "overlay"] {
+        place
+            .pull(&["--plain-http", "--snapshotter", name], &image, "bundle")
+            .fails(&["overlay", "hint: choose `auto`"]);
+        assert!(registry.requests().is_empty(), "{name}");
+        assert!(!place.path("bundle").exists(), "{name}");
+    }
+    let run = place.pull(&["--plain-http"], &image, "bundle").ok();
+    assert!(run.stderr.contains("layers will be copied"), "{}", run.stderr);
+    assert_eq!(place.mounts().len(), 1, "{:?}", place.mounts());
+    place.run("umount", [place.path("bundle")]).ok();
+}
+
+#[test]
 fn a_read_only_store_is_named() {
     if !is_root("a_read_only_store_is_named") {
         return;

@@ -149,6 +149,23 @@ impl Run {
     }
 }
 
+/// The ways to mount layers that work in temporary folders here; says which does not.
+pub fn snapshotters(test: &str) -> Vec<&'static str> {
+    let image = fixture::Image::parse("f /a \"1\"").build();
+    let works = |name: &&str| {
+        let place = Place::new();
+        let layout_of_one = place.path("image");
+        fixture::write_layout(&layout_of_one, &[("latest", &image)]).expect("a layout");
+        let run = place.pull(&["--snapshotter", name], &layout(&layout_of_one), "bundle");
+        let works = run.code == Some(0);
+        if !works {
+            fixture::skip(test, &format!("{name} does not work here: {}", run.stderr));
+        }
+        works
+    };
+    ["erofs", "overlay", "copy"].into_iter().filter(works).collect()
+}
+
 /// Whether a tool is here; says so if not.
 pub fn has_tool(test: &str, tool: &str) -> bool {
     let paths = std::env::var_os("PATH").unwrap_or_default();

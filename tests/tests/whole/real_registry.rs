@@ -4,33 +4,32 @@
 use fixture::{is_root, lab_image};
 
 use crate::peers::{self, Containerd, Lines, lines};
-use crate::place::{Place, Run, has_tool};
+use crate::place::{Place, Run, has_tool, snapshotters};
 use crate::server::{Options, PASSWORD, Server, USER};
 
 /// Our tree of an image in every form there is; fails unless all are the same.
 #[track_caller]
 fn ours(place: &Place, options: &[&str], image: &str) -> Lines {
-    place
-        .pull(
-            &[options, &["--snapshotter", "overlay"]].concat(),
-            image,
-            "stacked",
-        )
-        .ok();
-    let stacked = fixture::tree(place.rootfs("stacked"));
-    place.run("umount", [place.path("stacked")]).ok();
-    place
-        .pull(&[options, &["--snapshotter", "copy"]].concat(), image, "copied")
-        .ok();
-    let copied = fixture::tree(place.rootfs("copied"));
-    place.run("umount", [place.path("copied")]).ok();
+    let mut trees = Vec::new();
+    for snapshotter in snapshotters("a form of an image's tree") {
+        place
+            .pull(
+                &[options, &["--snapshotter", snapshotter]].concat(),
+                image,
+                snapshotter,
+            )
+            .ok();
+        trees.push((snapshotter, fixture::tree(place.rootfs(snapshotter))));
+        place.run("umount", [place.path(snapshotter)]).ok();
+    }
     let mut command = place.command("unpack");
     command.args(options).arg(image).arg(place.path("flat"));
     Run::of(&mut command).ok();
     let flat = fixture::tree(place.path("flat"));
     std::fs::remove_dir_all(place.path("flat")).expect("remove the flat tree");
-    same(image, "overlay", &stacked, &flat);
-    same(image, "copy", &copied, &flat);
+    for (snapshotter, tree) in trees {
+        same(image, snapshotter, &tree, &flat);
+    }
     place.assert_clean();
     lines(&flat)
 }
@@ -313,7 +312,7 @@ fn crun_runs_the_bundle() {
             continue;
         };
         server.push_layout(&folder, name);
-        for snapshotter in ["overlay", "copy"] {
+        for snapshotter in snapshotters(test) {
             let place = Place::new();
             place
                 .pull(
