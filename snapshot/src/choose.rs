@@ -95,7 +95,7 @@ fn try_overlay(probe: &Path) -> Result<(), Error> {
         tree,
         ..Layer::default()
     });
-    overlay::mount("overlay", How::TRIAL, &state, &target, |_| Stack::open(&layers))?;
+    overlay::mount("overlay", How::BUNDLE, &state, &target, |_| Stack::open(&layers))?;
     let merged = target.join("dir").is_dir() && !target.join("dir/hidden").exists();
     Overlay.unmount(&state, &target)?;
     if merged {

@@ -101,7 +101,7 @@ fn trial(dir: &Path, step: Step) -> Result<(), Error> {
         }),
         ..Layer::default()
     };
-    Erofs::default().mount_by(&[step.way], How::TRIAL, &[layer], &state, &target)?;
+    Erofs::default().mount_by(&[step.way], How::BUNDLE, &[layer], &state, &target)?;
     let read = fs::read(target.join(NAME));
     Overlay.unmount(&state, &target)?;
     if read.at("read a file of an image mounted at", &target)? == CONTENT {

@@ -60,13 +60,9 @@ pub(crate) struct How<'a> {
 }
 
 impl How<'_> {
-    /// For a bundle.
+    /// For every tree that we mount: its writable directory is never mounted a second time, so nothing
+    /// that was written to it has a use after the machine went down.
     pub(crate) const BUNDLE: How<'static> = How {
-        ways: Way::ALL,
-        volatile: false,
-    };
-    /// For a trial, whose tree is nobody's.
-    pub(crate) const TRIAL: How<'static> = How {
         ways: Way::ALL,
         volatile: true,
     };
