@@ -136,7 +136,7 @@ impl Guest<'_> {
             let file = option(&folder.join(disk.file()));
             let name = disk.name;
             command.arg("-drive").arg(format!(
-                "if=none,id={name},format=raw,cache=unsafe,discard=unmap,file={file}"
+                "if=none,id={name},format=raw,cache.no-flush=on,discard=unmap,file={file}"
             ));
             command
                 .arg("-device")
