@@ -369,12 +369,7 @@ fn hostile_layers_are_refused_or_make_sound_images() {
         "l /a -> b\nl /b -> a\nl /c -> c".to_owned(),
         "f /a \"1\"\nh /b -> /a\nh /a -> /b\nf /a \"2\"\nh /c -> /b".to_owned(),
         "f /.wh.gone/.wh..wh.x \"\"\nw /d/x\nw /d\no /e/f".to_owned(),
-        format!(
-            "{}",
-            (0..3000)
-                .map(|i| format!("f /d/{:0>250} \"x\"\n", i))
-                .collect::<String>()
-        ),
+        (0..3000).map(|i| format!("f /d/{i:0>250} \"x\"\n")).collect(),
     ];
     for text in &sound {
         let mut kept = Kept::new();
