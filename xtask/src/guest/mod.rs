@@ -171,10 +171,10 @@ fn boot(kernels: &[Kernel], images: &[&str], deadline: Duration, client: &Path) 
     Ok(outcomes)
 }
 
-/// Two at once would share a folder, and time.
+/// Waits for others: two at once would share a folder, and time.
 fn alone() -> Result<fs::File> {
     let lock = fs::File::create(folder().join("lock"))?;
-    lock.try_lock().context("other guests run")?;
+    lock.lock().context("cannot wait for other guests")?;
     Ok(lock)
 }
 
