@@ -78,6 +78,18 @@ fn the_order_of_links_in_a_layer_counts() {
 }
 
 #[test]
+fn a_link_to_its_own_name_brings_back_what_its_directory_hides() {
+    check(
+        &[
+            "d /\nd /b\nf /b/c lower\nf /b/gone x",
+            "d /\nd /b\no /b\nlink /b/c b/c\nlink /d b/c",
+        ],
+        "b b/c d",
+        &[("b/c", "file \"lower\""), ("d", "= b/c")],
+    );
+}
+
+#[test]
 fn links_to_symlinks_and_fifos_work() {
     check(
         &["d /\ns /s target\np /p", "d /\nlink /s2 s\nlink /p2 p"],
