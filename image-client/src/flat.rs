@@ -208,6 +208,7 @@ fn one(root: &Root, layer: &Layer, reader: &mut BlobReader) -> Result<u64, Fault
         .whiteouts(Whiteouts::Remove)
         .codec(layer.codec)
         .algorithm(layer.algorithm())
+        .verified(layer.descriptor.digest)
         .unpack(&mut *reader)?;
     reader
         .finish()

@@ -286,7 +286,8 @@ fn unpack(
     let reading = unpack::Layer::new(&root)
         .whiteouts(unpack::Whiteouts::Overlay)
         .codec(layer.codec)
-        .algorithm(layer.algorithm());
+        .algorithm(layer.algorithm())
+        .verified(layer.descriptor.digest);
     let unpacked = match form {
         Form::Erofs => reading.keep(&mut reader)?,
         _ => reading.unpack(&mut reader)?,

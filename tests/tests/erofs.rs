@@ -29,7 +29,7 @@ impl Kept {
         }
     }
 
-    fn keep(&mut self, codec: Codec, reader: impl Read) -> Result<PathBuf, unpack::Error> {
+    fn keep(&mut self, codec: Codec, reader: impl Read + Send) -> Result<PathBuf, unpack::Error> {
         let dir = self.dir.path().join(self.layers.len().to_string());
         let root = Root::create(&dir)?;
         let done = Layer::new(&root)

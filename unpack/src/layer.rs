@@ -4,6 +4,7 @@ use std::io::BufRead;
 use image_spec::{Algorithm, Digest};
 
 use crate::extract::Extractor;
+use crate::pipeline::Outcome;
 use crate::{Codec, Error, Limits, Notes, Root, erofs, pipeline};
 
 /// How a layer's whiteouts (`.wh.` entries, image-spec layer.md) take effect.
@@ -25,6 +26,7 @@ pub struct Layer<'a> {
     whiteouts: Whiteouts,
     codec: Codec,
     algorithm: Algorithm,
+    verified: Option<Digest>,
     limits: Limits,
 }
 
@@ -54,6 +56,7 @@ impl<'a> Layer<'a> {
             whiteouts: Whiteouts::Overlay,
             codec: Codec::Plain,
             algorithm: Algorithm::Sha256,
+            verified: None,
             limits: Limits::default(),
         }
     }
@@ -76,6 +79,14 @@ impl<'a> Layer<'a> {
         self
     }
 
+    /// Says that the reader verifies its own bytes: they end only if their digest is this one, and
+    /// fail otherwise. An uncompressed layer has it for diff_id, if of the same algorithm, and is not
+    /// hashed again.
+    pub fn verified(mut self, digest: Digest) -> Self {
+        self.verified = Some(digest);
+        self
+    }
+
     /// Sets the limits.
     pub fn limits(mut self, limits: Limits) -> Self {
         self.limits = limits;
@@ -88,18 +99,11 @@ impl<'a> Layer<'a> {
     ///
     /// # Errors
     /// The tree is then incomplete and must be thrown away.
-    pub fn unpack(self, reader: impl BufRead) -> Result<Unpacked, Error> {
-        let Layer {
-            root,
-            whiteouts,
-            codec,
-            algorithm,
-            limits,
-        } = self;
-        let outcome = pipeline::run(reader, codec, &limits, algorithm, |input| {
-            Extractor::new(root, whiteouts, &limits)?.extract(input)
+    pub fn unpack(self, reader: impl BufRead + Send) -> Result<Unpacked, Error> {
+        let outcome = self.run(reader, |input| {
+            Extractor::new(self.root, self.whiteouts, &self.limits)?.extract(input)
         })?;
-        root.set_plain(outcome.value.plain);
+        self.root.set_plain(outcome.value.plain);
         let (diff_id, bytes) = (outcome.digest, outcome.bytes);
         let done = outcome.value;
         Ok(Unpacked {
@@ -117,17 +121,8 @@ impl<'a> Layer<'a> {
     ///
     /// # Errors
     /// The directory is then incomplete and must be thrown away.
-    pub fn keep(self, reader: impl BufRead) -> Result<Unpacked, Error> {
-        let Layer {
-            root,
-            codec,
-            algorithm,
-            limits,
-            ..
-        } = self;
-        let outcome = pipeline::run(reader, codec, &limits, algorithm, |input| {
-            erofs::keep(root, &limits, input)
-        })?;
+    pub fn keep(self, reader: impl BufRead + Send) -> Result<Unpacked, Error> {
+        let outcome = self.run(reader, |input| erofs::keep(self.root, &self.limits, input))?;
         let (diff_id, bytes) = (outcome.digest, outcome.bytes);
         let kept = outcome.value;
         Ok(Unpacked {
@@ -137,5 +132,17 @@ impl<'a> Layer<'a> {
             dropped_xattrs: kept.dropped_xattrs,
             notes: kept.notes,
         })
+    }
+
+    fn run<T: Send>(
+        &self,
+        reader: impl BufRead + Send,
+        consume: impl FnOnce(&mut dyn BufRead) -> Result<T, Error> + Send,
+    ) -> Result<Outcome<T>, Error> {
+        let same = |digest: &Digest| self.codec == Codec::Plain && digest.algorithm() == self.algorithm;
+        match self.verified.filter(same) {
+            Some(digest) => pipeline::run_verified(reader, &self.limits, digest, consume),
+            None => pipeline::run(reader, self.codec, &self.limits, self.algorithm, consume),
+        }
     }
 }

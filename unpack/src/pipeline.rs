@@ -3,6 +3,9 @@
 //!
 //! Buffers go round: inflated, shared by both threads, and back to be filled again when the last of
 //! them lets go. Their number bounds the memory of a layer, whatever its size.
+//!
+//! Where there is nothing to inflate and the reader verifies the bytes itself, the consumer takes them
+//! from the reader: they are hashed once, and copied nowhere.
 
 use std::io::{self, BufRead, Read};
 use std::sync::Arc;
@@ -12,7 +15,7 @@ use std::thread;
 use image_spec::{Algorithm, Digest, Hasher};
 
 use crate::codec::Inflated;
-use crate::{Codec, Error, Limits};
+use crate::{Codec, Error, ErrorKind, Limits};
 
 /// Large enough that handing a buffer over costs nothing beside filling it; a multiple of tar's block.
 const BUFFER_BYTES: usize = 256 << 10;
@@ -84,11 +87,7 @@ impl BufRead for Input {
 
 impl Read for Input {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let bytes = self.fill_buf()?;
-        let length = bytes.len().min(buffer.len());
-        if let (Some(to), Some(from)) = (buffer.get_mut(..length), bytes.get(..length)) {
-            to.copy_from_slice(from);
-        }
+        let length = self.fill_buf()?.read(buffer)?;
         self.consume(length);
         Ok(length)
     }
@@ -101,13 +100,98 @@ pub(crate) struct Outcome<T> {
     pub(crate) bytes: u64,
 }
 
+/// Reads `reader`, which holds its bytes to this digest, to its end while `consume` takes them.
+pub(crate) fn run_verified<T: Send>(
+    reader: impl BufRead + Send,
+    limits: &Limits,
+    digest: Digest,
+    consume: impl FnOnce(&mut dyn BufRead) -> Result<T, Error> + Send,
+) -> Result<Outcome<T>, Error> {
+    let mut input = Verified {
+        reader,
+        limit: limits.layer_bytes,
+        bytes: 0,
+        failed: None,
+    };
+    // A thread of its own, since the consumer may change what belongs to its thread.
+    let value = thread::scope(|scope| {
+        let consuming = spawn(scope, "unpack", || {
+            let value = consume(&mut input)?;
+            input.drain();
+            Ok(value)
+        })?;
+        join(consuming)
+    });
+    match input.failed {
+        Some(error) => Err(error),
+        None => Ok(Outcome {
+            value: value?,
+            digest,
+            bytes: input.bytes,
+        }),
+    }
+}
+
+/// The bytes as the reader has them. Ends where they end, or at the reader's failure, as [`Input`] does.
+struct Verified<R> {
+    reader: R,
+    limit: u64,
+    bytes: u64,
+    failed: Option<Error>,
+}
+
+impl<R: BufRead> Verified<R> {
+    fn drain(&mut self) {
+        while let Ok(length @ 1..) = self.fill_buf().map(<[u8]>::len) {
+            self.consume(length);
+        }
+    }
+
+    /// Waits for bytes; false at the end, whatever it came by.
+    fn has_bytes(&mut self) -> bool {
+        if self.bytes > self.limit {
+            self.failed = Some(Error::limit("layer_bytes", self.limit));
+        }
+        while self.failed.is_none() {
+            match self.reader.fill_buf() {
+                Ok(bytes) => return !bytes.is_empty(),
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) => self.failed = Some(Error::with_source(ErrorKind::Read, e)),
+            }
+        }
+        false
+    }
+}
+
+impl<R: BufRead> BufRead for Verified<R> {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        match self.has_bytes() {
+            true => self.reader.fill_buf(),
+            false => Ok(&[]),
+        }
+    }
+
+    fn consume(&mut self, length: usize) {
+        self.bytes += length as u64;
+        self.reader.consume(length);
+    }
+}
+
+impl<R: BufRead> Read for Verified<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let length = self.fill_buf()?.read(buffer)?;
+        self.consume(length);
+        Ok(length)
+    }
+}
+
 /// Inflates `reader` to its end while the bytes are hashed and `consume` takes them.
 pub(crate) fn run<T: Send>(
     reader: impl BufRead,
     codec: Codec,
     limits: &Limits,
     algorithm: Algorithm,
-    consume: impl FnOnce(&mut Input) -> Result<T, Error> + Send,
+    consume: impl FnOnce(&mut dyn BufRead) -> Result<T, Error> + Send,
 ) -> Result<Outcome<T>, Error> {
     let (home, free) = sync_channel(BUFFERS);
     for _ in 0..BUFFERS {

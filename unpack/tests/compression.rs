@@ -169,3 +169,100 @@ fn layers_arrive_in_pieces_of_any_size() {
         }
     }
 }
+
+/// Fails where a reader that found a wrong digest does: at its end.
+struct Wrong<'a>(&'a [u8]);
+
+impl BufRead for Wrong<'_> {
+    fn fill_buf(&mut self) -> std::io::Result<&[u8]> {
+        match self.0 {
+            [] => Err(std::io::Error::other("another digest")),
+            bytes => Ok(bytes),
+        }
+    }
+
+    fn consume(&mut self, length: usize) {
+        self.0 = &self.0[length..];
+    }
+}
+
+impl Read for Wrong<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let length = self.fill_buf()?.read(buffer)?;
+        self.consume(length);
+        Ok(length)
+    }
+}
+
+#[test]
+fn what_its_reader_verifies_is_not_hashed_again() {
+    let tar = [tar("d /d\nf /d/b \"2\""), vec![0; 5000]].concat();
+    let own = image_spec::Digest::sha256(&tar);
+    // Told apart from the layer's own, and believed.
+    let told = image_spec::Digest::sha256(b"told");
+    let long = image_spec::Digest::of(image_spec::Algorithm::Sha512, b"told");
+    for (name, kind, bytes, verified, want) in [
+        ("the reader's word", Codec::Plain, tar.clone(), told, told),
+        ("of another algorithm", Codec::Plain, tar.clone(), long, own),
+        ("of what is compressed", Codec::Gzip, gzip(&tar), told, own),
+    ] {
+        for keep in [false, true] {
+            let place = Place::new();
+            let root = Root::create(&place.root()).expect("root");
+            let layer = Layer::new(&root).codec(kind).verified(verified);
+            let pieces = Pieces(&bytes, 700);
+            let done = match keep {
+                true => layer.keep(pieces),
+                false => layer.unpack(pieces),
+            };
+            let done = done.expect("a valid layer");
+            assert_eq!(
+                (done.diff_id, done.bytes, done.entries),
+                (want, tar.len() as u64, 2),
+                "{name}"
+            );
+            if !keep {
+                assert_eq!(brief(&place.root()).len(), 2, "{name}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_reader_that_finds_a_wrong_digest_at_its_end_is_heard() {
+    let bytes = tar("d /d\nf /d/b \"2\"");
+    for keep in [false, true] {
+        let place = Place::new();
+        let root = Root::create(&place.root()).expect("root");
+        let layer = Layer::new(&root).verified(image_spec::Digest::sha256(&bytes));
+        let done = match keep {
+            true => layer.keep(Wrong(&bytes)),
+            false => layer.unpack(Wrong(&bytes)),
+        };
+        let error = done.expect_err("another digest");
+        assert_eq!(error.kind(), &ErrorKind::Read, "{error}");
+        assert_eq!(error.io_error().expect("a cause").to_string(), "another digest");
+    }
+}
+
+#[test]
+fn bytes_that_a_reader_verifies_are_limited_too() {
+    let bytes = [tar("f /a \"1\""), vec![0; 100_000]].concat();
+    for (limit, fits) in [(bytes.len() as u64, true), (bytes.len() as u64 - 1, false)] {
+        let place = Place::new();
+        let root = Root::create(&place.root()).expect("root");
+        let mut limits = unpack::Limits::default();
+        limits.layer_bytes = limit;
+        let layer = Layer::new(&root).limits(limits);
+        let done = layer
+            .verified(image_spec::Digest::sha256(&bytes))
+            .unpack(&bytes[..]);
+        match done {
+            Ok(_) => assert!(fits, "over the limit"),
+            Err(error) => assert_eq!(
+                (error.kind(), fits),
+                (&ErrorKind::Limit("layer_bytes", limit), false)
+            ),
+        }
+    }
+}

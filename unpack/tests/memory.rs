@@ -56,7 +56,7 @@ impl Read for Files {
     }
 }
 
-fn unpack(place: &Place, codec: Codec, reader: impl Read) -> Result<(), unpack::Error> {
+fn unpack(place: &Place, codec: Codec, reader: impl Read + Send) -> Result<(), unpack::Error> {
     let root = Root::create(&place.root())?;
     let layer = Layer::new(&root).whiteouts(Whiteouts::Overlay).codec(codec);
     layer.unpack(BufReader::new(reader)).map(drop)

@@ -192,7 +192,8 @@ impl<R: BufRead> BufRead for Keeping<'_, R> {
             }
             self.kept = bytes.len();
         }
-        Ok(bytes)
+        // A reader may have got more meanwhile, which is not in the file yet.
+        Ok(bytes.get(..self.kept).unwrap_or(bytes))
     }
 
     fn consume(&mut self, length: usize) {
