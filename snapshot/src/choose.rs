@@ -14,19 +14,20 @@ const NAMES: &str = "auto, erofs, overlay, copy";
 
 /// Gives the snapshotter called `name`, after a trial with state under `probe`, an existing directory.
 ///
-/// `auto` is the first that works there: `overlay` is tried by a real mount of two small layers and
-/// `erofs` by one of a small image; if only the latter fails, the choice is `overlay`, else `copy`. The
-/// kernel refuses overlay state on an overlay, which is what the directories of most containers are on.
+/// `auto` is the first that works there: `erofs` is tried by a real mount of a small image, `overlay`
+/// by one of two small layers, and `copy` needs no trial. The kernel refuses overlay state on an
+/// overlay, which is what the directories of most containers are on.
 /// Any other name is obeyed: `erofs` and `overlay` are tried in the same way, and fail with the reason.
 ///
 /// # Errors
 /// `Unsupported` for an unknown name; for `erofs` and `overlay` whatever the trial ended with.
 pub fn choose(name: &str, probe: &Path) -> Result<Box<dyn Snapshotter>, Error> {
     match name {
-        "erofs" => {
-            try_overlay(probe)?;
-            Ok(Box::new(Erofs::probe(probe)?))
-        }
+        "erofs" => match Erofs::probe(probe) {
+            Ok(erofs) => Ok(Box::new(erofs)),
+            // Without overlay there is nothing to write to above an image; that is the better reason.
+            Err(error) => try_overlay(probe).and(Err(error)),
+        },
         "overlay" => try_overlay(probe).map(|()| Box::new(Overlay) as _),
         "copy" => Ok(Box::new(Copy)),
         "auto" => Ok(best(probe)),
@@ -52,17 +53,22 @@ pub fn by_name(name: &str) -> Option<Box<dyn Snapshotter>> {
 }
 
 fn best(probe: &Path) -> Box<dyn Snapshotter> {
-    if let Err(error) = try_overlay(probe) {
-        let why = error.in_full();
-        tracing::warn!("layers will be copied, since overlay does not work here: {why}");
-        return Box::new(Copy);
-    }
-    match Erofs::probe(probe) {
-        Ok(erofs) => Box::new(erofs),
+    // Its trial has an overlay on top, so that a second trial is needed only where it fails.
+    let without_erofs = match Erofs::probe(probe) {
+        Ok(erofs) => return Box::new(erofs),
+        Err(error) => error.in_full(),
+    };
+    match try_overlay(probe) {
+        Ok(()) => {
+            tracing::info!(
+                "layers will be unpacked to files, since EROFS does not work here: {without_erofs}"
+            );
+            Box::new(Overlay)
+        }
         Err(error) => {
             let why = error.in_full();
-            tracing::info!("layers will be unpacked to files, since EROFS does not work here: {why}");
-            Box::new(Overlay)
+            tracing::warn!("layers will be copied, since overlay does not work here: {why}");
+            Box::new(Copy)
         }
     }
 }
