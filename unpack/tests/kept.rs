@@ -336,3 +336,33 @@ fn memory_of_an_index_is_limited() {
         .expect_err("a limit");
     assert_eq!(error.kind(), &ErrorKind::Limit("record_bytes", 50_000));
 }
+
+#[test]
+fn the_index_of_a_layer_alone_is_its_image_unless_it_speaks_of_lower_ones() {
+    for (text, copied) in [
+        (
+            "d /d\nf /d/a \"1\" x.user.a=\"b\"\nl /d/l -> a\nh /d/h -> /d/a",
+            true,
+        ),
+        ("f /deep/down \"1\"", true),
+        ("f /a \"1\"\nw /b", false),
+        ("d /d\nf /d/a \"1\"\no /d", false),
+        ("h /a -> /lower", false),
+    ] {
+        let place = Place::new();
+        let (dir, done) = place
+            .keep("kept", &tar(text), Limits::default())
+            .expect("a valid layer");
+        let lower = place
+            .keep("lower", &tar("f /lower \"1\""), Limits::default())
+            .expect("a valid layer");
+        let out = dir.join("out");
+        let lower = text.starts_with('h').then_some((lower.0, lower.1.notes));
+        let layers: Vec<_> = lower.into_iter().chain([(dir.clone(), done.notes)]).collect();
+        let image = merged(&layers, &out).expect("a valid image");
+        let (index, merged) = (fs::read(dir.join(INDEX)).unwrap(), fs::read(&out).unwrap());
+        assert_eq!(index == merged, copied, "{text}");
+        assert_eq!(image.bytes, merged.len() as u64, "{text}");
+        assert_eq!(image.devices.len(), layers.len(), "{text}");
+    }
+}

@@ -6,7 +6,7 @@ pub(super) const SUPER_OFFSET: u64 = 1024;
 pub(super) const SUPER_BYTES: usize = 128;
 pub(super) const MAGIC: u32 = 0xe0f5_e1e2;
 /// Where in the superblock the UUID is.
-const UUID: usize = 48;
+pub(super) const UUID: usize = 48;
 /// Bytes of a slot of the device table, which follows the superblock.
 pub(super) const SLOT_BYTES: usize = 128;
 /// Inodes stand at multiples of this; their place divided by it is the number that entries name.

@@ -11,7 +11,7 @@ use super::read::{Found, Index, damaged};
 use super::tree::{Child, Content, Dir, Ino, Meta, ROOT, Tree};
 use super::write::{Volume, write};
 use super::xattrs::Xattrs;
-use super::{Blocks, Device, INDEX, SPARSE, TAR};
+use super::{Blocks, Device, INDEX, SPARSE, TAR, alone};
 use crate::{Error, Limits, Notes};
 
 /// A kept layer.
@@ -44,6 +44,11 @@ pub struct Merged {
 /// `Damaged` for an index that is not as it was written, `Refused` where a hard link leads to no file,
 /// and what the file system says. What is at `out` then is to be removed.
 pub fn merge(layers: &[Source<'_>], blocks: Blocks, out: &Path) -> Result<Merged, Error> {
+    if let ([layer], Blocks::Small) = (layers, blocks)
+        && let Some(merged) = alone::copy(layer, out)?
+    {
+        return Ok(merged);
+    }
     let mut merge = Merge {
         tree: Tree::new(&Limits::default()),
         xattrs: Xattrs::default(),

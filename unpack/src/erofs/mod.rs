@@ -13,6 +13,7 @@
 //! What the images hold, and what the layout looks like, is in `docs/formats.md`.
 
 mod acl;
+mod alone;
 mod changes;
 mod format;
 mod keep;

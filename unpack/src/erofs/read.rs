@@ -53,6 +53,15 @@ impl<'a> Index<'a> {
         })
     }
 
+    /// The blocks of each device.
+    pub(super) fn devices(&self) -> impl ExactSizeIterator<Item = u32> {
+        self.slots.iter().map(|slot| slot.blocks)
+    }
+
+    pub(super) fn inodes(&self) -> u64 {
+        self.superblock.inodes
+    }
+
     pub(super) fn root(&self) -> u64 {
         self.superblock.root.into()
     }
