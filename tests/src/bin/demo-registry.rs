@@ -2,10 +2,11 @@
 //! The in-process registry as a program, for the demo and for benchmarks:
 //!
 //! ```text
-//! demo-registry [--port N] [--basic|--bearer USER:PASSWORD] [--tls CA_FILE] [--demo BUSYBOX] [REPOSITORY=LAYOUT]...
+//! demo-registry [--address IP] [--port N] [--basic|--bearer USER:PASSWORD] [--tls CA_FILE] [--demo BUSYBOX]
+//!     [REPOSITORY=LAYOUT]...
 //! ```
 //!
-//! Prints `127.0.0.1:PORT` and serves until its input ends. `--demo` serves `demo:latest`, an
+//! Prints `IP:PORT`, by default of 127.0.0.1, and serves until its input ends. `--demo` serves `demo:latest`, an
 //! image written as text; BUSYBOX is a static busybox, or empty to do without. `--tls` writes the
 //! certificate of its CA to a file.
 
@@ -45,6 +46,7 @@ fn main() -> Result<(), Failure> {
     while let Some(argument) = arguments.next() {
         let mut value = || arguments.next().ok_or(format!("{argument} needs a value"));
         match argument.as_str() {
+            "--address" => builder = builder.address(value()?.parse()?),
             "--port" => port = value()?.parse()?,
             "--basic" | "--bearer" => {
                 let value = value()?;

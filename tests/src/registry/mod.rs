@@ -21,7 +21,7 @@ mod state;
 mod tls;
 mod wire;
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::JoinHandle;
@@ -42,6 +42,7 @@ pub struct Builder {
     credential: Option<(String, String)>,
     tls: Option<Vec<String>>,
     token_lifetime: Option<u64>,
+    address: Option<IpAddr>,
 }
 
 impl Builder {
@@ -86,14 +87,22 @@ impl Builder {
         self
     }
 
+    /// Serves on another address than 127.0.0.1.
+    #[must_use]
+    pub fn address(mut self, address: IpAddr) -> Self {
+        self.address = Some(address);
+        self
+    }
+
     /// Starts it on a free port.
     pub fn start(self) -> Registry {
         self.start_on(0)
     }
 
-    /// Starts it on a port of 127.0.0.1.
+    /// Starts it on this port.
     pub fn start_on(self, port: u16) -> Registry {
-        let listener = TcpListener::bind(("127.0.0.1", port)).expect("a free port on 127.0.0.1");
+        let address = self.address.unwrap_or(Ipv4Addr::LOCALHOST.into());
+        let listener = TcpListener::bind((address, port)).expect("a free port");
         let address = listener.local_addr().expect("the address of a bound socket");
         let (acceptor, ca) = match &self.tls {
             Some(names) => {
@@ -142,7 +151,7 @@ impl Registry {
         Builder::default()
     }
 
-    /// `127.0.0.1:PORT`.
+    /// `127.0.0.1:PORT`, unless it has another address.
     pub fn host(&self) -> String {
         self.address.to_string()
     }

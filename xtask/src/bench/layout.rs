@@ -12,9 +12,10 @@ use serde_json::{Value, json};
 use crate::sh;
 
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
 const TAR: &str = "application/vnd.oci.image.layer.v1.tar";
 
-/// Of a layout that was made here: the index of the one that it was made of.
+/// Of a layout that was made here: what it was made of.
 const MADE_OF: &str = "made-of.json";
 
 /// The blobs of a layout's only image, the bottom layer first.
@@ -74,6 +75,45 @@ pub(super) fn inflate(from: &Path, to: &Path) -> Result<()> {
     fs::copy(from.join("oci-layout"), to.join("oci-layout"))?;
     // Last: what was interrupted is made again.
     fs::write(to.join(MADE_OF), index).context("cannot finish a layout")
+}
+
+/// Makes a layout whose only layer is as many bytes that nothing can compress, unless that was done
+/// before. It can be fetched, and is no archive.
+pub(super) fn noise(to: &Path, bytes: u64) -> Result<()> {
+    let made_of = bytes.to_string();
+    if fs::read_to_string(to.join(MADE_OF)).is_ok_and(|made| made == made_of) {
+        return Ok(());
+    }
+    if to.exists() {
+        fs::remove_dir_all(to)?;
+    }
+    fs::create_dir_all(to.join("blobs/sha256"))?;
+    let put = |media_type: &str, write: &dyn Fn(&mut File) -> io::Result<()>| -> Result<Value> {
+        let unnamed = to.join("blobs/sha256/unnamed");
+        write(&mut File::create(&unnamed)?)?;
+        let digest = Value::from(digest(&unnamed)?);
+        let path = blob(to, &digest)?;
+        fs::rename(unnamed, &path)?;
+        descriptor(media_type, &digest, &path)
+    };
+    let text = |value: Value| move |file: &mut File| io::Write::write_all(file, value.to_string().as_bytes());
+    let layer = put(TAR, &|file| {
+        let noise = File::open("/dev/urandom")?;
+        io::copy(&mut io::Read::take(noise, bytes), file).map(drop)
+    })?;
+    let rootfs = json!({"type": "layers", "diff_ids": [layer["digest"]]});
+    let config = json!({"architecture": "amd64", "os": "linux", "rootfs": rootfs});
+    let config = put(CONFIG, &text(config))?;
+    let manifest = json!({"schemaVersion": 2, "mediaType": MANIFEST, "config": config, "layers": [layer]});
+    let mut manifest = put(MANIFEST, &text(manifest))?;
+    manifest["annotations"] = json!({"org.opencontainers.image.ref.name": "latest"});
+    let index = json!({"schemaVersion": 2, "manifests": [manifest]});
+    fs::write(to.join("index.json"), index.to_string())?;
+    fs::write(
+        to.join("oci-layout"),
+        json!({"imageLayoutVersion": "1.0.0"}).to_string(),
+    )?;
+    fs::write(to.join(MADE_OF), made_of).context("cannot finish a layout")
 }
 
 fn manifest(layout: &Path) -> Result<Value> {

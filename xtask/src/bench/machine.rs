@@ -39,32 +39,39 @@ pub(super) fn describe() -> String {
 
 /// The versions of ours and of the others.
 pub(super) fn versions(clients: &[&Client], root: Option<&Path>) -> String {
-    let commit = said(&["git", "describe", "--always", "--dirty"]);
-    let mut all = vec![format!("image-client at {commit}")];
     let programs = clients.iter().flat_map(|client| client.programs);
-    for program in programs.filter(|program| **program != "ctr") {
-        let packages = root.unwrap_or(Path::new("/")).join("var/lib/dpkg");
-        let packages = format!("--admindir={}", packages.display());
-        let version = said(&[
-            "dpkg-query",
-            &packages,
-            "--show",
-            "--showformat=${Version}",
-            program,
-        ]);
-        // What Debian adds to it is of no weight here.
-        let version = version.split(['~', '+', '-']).next().unwrap_or_default();
-        let named = format!("{program} {version}");
-        if !all.contains(&named) {
-            all.push(named);
-        }
-    }
+    let programs: Vec<&str> = programs.copied().filter(|program| *program != "ctr").collect();
+    let mut all = self::programs(&programs, root);
     let unpigz = match root {
         Some(root) => root.join("usr/bin/unpigz").is_file(),
         None => sh::which("unpigz").is_some(),
     };
-    if unpigz && all.iter().any(|name| name.starts_with("containerd")) {
-        all.push("unpigz, which containerd inflates with".into());
+    if unpigz && programs.contains(&"containerd") {
+        all += ", unpigz, which containerd inflates with";
+    }
+    all
+}
+
+/// The version of ours and those of packages.
+pub(super) fn programs(packages: &[&str], root: Option<&Path>) -> String {
+    let commit = said(&["git", "describe", "--always", "--dirty"]);
+    let mut all = vec![format!("image-client at {commit}")];
+    for package in packages {
+        let database = root.unwrap_or(Path::new("/")).join("var/lib/dpkg");
+        let database = format!("--admindir={}", database.display());
+        let version = said(&[
+            "dpkg-query",
+            &database,
+            "--show",
+            "--showformat=${Version}",
+            package,
+        ]);
+        // What Debian adds to it is of no weight here.
+        let version = version.split(['~', '+', '-']).next().unwrap_or_default();
+        let named = format!("{package} {version}");
+        if !all.contains(&named) {
+            all.push(named);
+        }
     }
     all.join(", ")
 }

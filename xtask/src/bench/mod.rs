@@ -8,13 +8,16 @@ mod after;
 mod clients;
 mod containerd;
 mod disk;
+mod fetch;
 mod floor;
 mod jail;
 mod layout;
+mod link;
 mod machine;
 mod options;
 mod report;
 mod rounds;
+mod sys;
 mod table;
 mod usage;
 
@@ -33,6 +36,10 @@ use self::rounds::Rounds;
 use crate::{lab, setup, sh};
 
 pub(crate) fn run(arguments: &[String]) -> Result<()> {
+    let (fetch, arguments) = match arguments.split_first() {
+        Some((first, rest)) if first == fetch::NAME => (true, rest),
+        _ => (false, arguments),
+    };
     let options = Options::parse(arguments)?;
     if !sh::is_root() {
         bail!("file systems are made and mounted; run as root");
@@ -40,13 +47,16 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
     let _alone = alone()?;
     setup::packages("bench")?;
     hide_mounts()?;
+    if fetch {
+        return fetch::run(&options);
+    }
     let images = lab(&options.images)?;
     build(options.table)?;
 
     let served = images
         .iter()
         .map(|image| format!("{}={}", image.name, image.layout.display()));
-    let server = sh::Server::start(served)?;
+    let server = sh::Server::start_fast(served)?;
     let images: Vec<Image> = images
         .into_iter()
         .map(|image| Image {
@@ -121,7 +131,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
         bail!("a client failed; nothing is written");
     }
     if options.write {
-        report::write(options.table, &text)?;
+        report::write(options.table.name(), &text)?;
     }
     Ok(())
 }

@@ -279,14 +279,15 @@ As root:
 cargo xtask bench --write          # pulls beside other clients
 cargo xtask bench unpack --write   # unpacking beside what its stages cost alone
 cargo xtask bench ready --write    # from nothing to a mounted tree, reading it, removing it
+cargo xtask bench fetch --write    # one large blob, fetched and verified
 ```
 ";
 
 /// Puts a table's text between its marks in the file.
-pub(super) fn write(table: Table, text: &str) -> Result<()> {
+pub(super) fn write(name: &str, text: &str) -> Result<()> {
     let path = sh::root().join(FILE);
     let old = fs::read_to_string(&path).unwrap_or_else(|_| TITLE.to_string());
-    fs::write(&path, replace(&old, table.name(), text)).with_context(|| format!("cannot write {FILE}"))
+    fs::write(&path, replace(&old, name, text)).with_context(|| format!("cannot write {FILE}"))
 }
 
 fn replace(old: &str, name: &str, text: &str) -> String {
