@@ -256,6 +256,7 @@ impl Ready {
             size: Plan::bytes(&self.plan.layers).saturating_add(self.plan.manifest.config.size),
             created: now,
             last_used: now,
+            pinned: false,
         }
     }
 }

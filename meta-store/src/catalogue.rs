@@ -13,7 +13,7 @@ use rusqlite::{Connection, OpenFlags};
 use crate::dirs::{CATALOGUE, Dirs};
 use crate::error::{Error, ErrorKind};
 use crate::schema::{self, State};
-use crate::{lock, remove};
+use crate::{backup, lock, remove};
 
 /// How long a statement waits for another process. Transactions hold a few row writes and one
 /// rename.
@@ -40,7 +40,10 @@ pub(crate) fn open(dirs: &Dirs) -> Result<Connection, Error> {
     let mut db = Connection::open_with_flags(&path, flags).map_err(sql)?;
     guard(&db).map_err(sql)?;
     match schema::state(&db).map_err(sql)? {
-        State::Known => check(&db, &path)?,
+        State::Known => {
+            check(&db, &path)?;
+            backup::before_migration(&db, dirs)?;
+        }
         State::Newer(version) => {
             let cause = format!("schema {version}");
             return Err(Error::new(

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Images: what a name stood for when it was pulled, with the very bytes.
 
-use image_spec::{Digest, ImageConfig, MAX_CONFIG, MAX_MANIFEST};
+use image_spec::{Algorithm, Digest, ImageConfig, MAX_CONFIG, MAX_MANIFEST};
 use rusqlite::{Connection, Params, Row, named_params};
 
 use crate::error::{Error, ErrorKind};
@@ -10,6 +10,8 @@ use crate::{Form, Store, collect};
 
 /// Bytes of an image's name: a reference has at most 1 KiB, a file path 4 KiB.
 const MAX_NAME: usize = 8 << 10;
+/// All that a name may hold a digest of.
+const ALGORITHMS: [Algorithm; 3] = [Algorithm::Sha256, Algorithm::Sha384, Algorithm::Sha512];
 /// Bytes of a platform's text.
 const MAX_PLATFORM: usize = 1 << 10;
 const READ: &str = "cannot read an image's record";
@@ -41,6 +43,8 @@ pub struct ImageRecord {
     pub created: u64,
     /// When the image was last asked for, in seconds since 1970.
     pub last_used: u64,
+    /// Whether [`Store::gc`] keeps it. [`Store::put_image`] takes this for a new name only.
+    pub pinned: bool,
 }
 
 /// What [`Store::remove_image`] did.
@@ -83,6 +87,7 @@ impl Store {
             }
             collect::release(self, tx, &image.name)?;
             self.upsert(tx, image)?;
+            self.put_digests(tx, image)?;
             let sql = "INSERT INTO image_layers (image, position, diff_id) VALUES (?1, ?2, ?3)";
             for (position, diff_id) in (0i64..).zip(&config.rootfs.diff_ids) {
                 tx.execute(sql, (&image.name, position, diff_id.to_string()))
@@ -101,9 +106,12 @@ impl Store {
         self.read(|db| Ok(self.select(db, "WHERE name = ?1", [name])?.pop()))
     }
 
-    /// The image with this manifest or this top document, the last used if several names have it.
+    /// The image with this manifest or this top document, the last used if several names have it. Each is
+    /// known by its digest in every algorithm.
     pub fn image_by_digest(&self, digest: &Digest) -> Result<Option<ImageRecord>, Error> {
-        let filter = "WHERE manifest_digest = ?1 OR top_digest = ?1 ORDER BY last_used, created, name DESC";
+        let filter = "WHERE manifest_digest = ?1 OR top_digest = ?1
+                         OR name IN (SELECT image FROM image_digests WHERE digest = ?1)
+                      ORDER BY last_used, created, name DESC";
         self.read(|db| Ok(self.select(db, filter, [digest.to_string()])?.pop()))
     }
 
@@ -137,11 +145,15 @@ impl Store {
     }
 
     fn upsert(&self, db: &Connection, image: &ImageRecord) -> Result<(), Error> {
-        let sql = "INSERT OR REPLACE INTO images
+        let sql = "INSERT INTO images
                    (name, top_digest, manifest_digest, config_digest, top, manifest, config, platform, size, created,
-                    last_used)
+                    last_used, pinned)
                    VALUES (:name, :top_digest, :manifest_digest, :config_digest, :top, :manifest, :config, :platform,
-                           :size, :created, :last_used)";
+                           :size, :created, :last_used, :pinned)
+                   ON CONFLICT (name) DO UPDATE SET
+                   top_digest = :top_digest, manifest_digest = :manifest_digest, config_digest = :config_digest,
+                   top = :top, manifest = :manifest, config = :config, platform = :platform, size = :size,
+                   created = :created, last_used = :last_used";
         let values = named_params! {
             ":name": image.name,
             ":top_digest": image.top_digest.to_string(),
@@ -154,14 +166,32 @@ impl Store {
             ":size": bounded(image.size),
             ":created": bounded(image.created),
             ":last_used": bounded(image.last_used),
+            ":pinned": image.pinned,
         };
         db.execute(sql, values).map_err(self.sql(WRITE)).map(drop)
+    }
+
+    /// The documents' digests in the algorithms that their own are not of.
+    fn put_digests(&self, db: &Connection, image: &ImageRecord) -> Result<(), Error> {
+        db.execute("DELETE FROM image_digests WHERE image = ?1", [&image.name])
+            .map_err(self.sql(WRITE))?;
+        let sql = "INSERT OR IGNORE INTO image_digests (digest, image) VALUES (?1, ?2)";
+        for (bytes, own) in [
+            (&image.top, &image.top_digest),
+            (&image.manifest, &image.manifest_digest),
+        ] {
+            for algorithm in ALGORITHMS.into_iter().filter(|other| *other != own.algorithm()) {
+                let digest = Digest::of(algorithm, bytes).to_string();
+                db.execute(sql, (digest, &image.name)).map_err(self.sql(WRITE))?;
+            }
+        }
+        Ok(())
     }
 
     fn select(&self, db: &Connection, filter: &str, params: impl Params) -> Result<Vec<ImageRecord>, Error> {
         let sql = format!(
             "SELECT name, top_digest, manifest_digest, config_digest, coalesce(top, manifest), manifest, config,
-                    platform, size, created, last_used FROM images {filter}"
+                    platform, size, created, last_used, pinned FROM images {filter}"
         );
         let mut statement = db.prepare(&sql).map_err(self.sql(READ))?;
         let found = statement.query_map(params, record).map_err(self.sql(READ))?;
@@ -234,5 +264,6 @@ fn record(row: &Row<'_>) -> rusqlite::Result<ImageRecord> {
         size: count(row, 8)?,
         created: count(row, 9)?,
         last_used: count(row, 10)?,
+        pinned: row.get(11)?,
     })
 }

@@ -10,6 +10,7 @@
 //! WORK_DIR/               0700
 //!   catalogue.db          images, layers, merged images, mounts
 //!   catalogue.lock        held while the catalogue is opened
+//!   backups/NUMBER        the catalogue as it was before a migration
 //!   layers/ALG-HEX/tree   one unpacked tree per diff id
 //!   layers/ALG-HEX.erofs/tree  one archive per diff id, kept with its index
 //!   merged/RANDOM/image   one EROFS image over the archives of several layers
@@ -45,6 +46,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod backup;
 mod catalogue;
 mod claim;
 mod collect;
@@ -53,6 +55,7 @@ mod disk;
 mod error;
 mod flush;
 mod form;
+mod gc;
 mod image;
 mod layer;
 mod lock;
@@ -64,14 +67,17 @@ mod remove;
 mod schema;
 mod stage;
 mod store;
+mod usage;
 
 pub use claim::Claim;
 pub use disk::DiskUse;
 pub use error::{Error, ErrorKind};
 pub use form::Form;
+pub use gc::{Collected, Gc};
 pub use image::{ImageRecord, Removed};
 pub use layer::{LayerRecord, NewLayer};
 pub use merged::{Device, MergedRecord, NewMerged};
 pub use mount::MountRecord;
 pub use stage::Stage;
 pub use store::{Lease, Store};
+pub use usage::Usage;

@@ -4,7 +4,11 @@
 use rusqlite::{Connection, TransactionBehavior};
 
 /// Step `n` leads from schema `n` to schema `n + 1`. A released step never changes.
-const STEPS: &[&str] = &[include_str!("schema/v1.sql"), include_str!("schema/v2.sql")];
+const STEPS: &[&str] = &[
+    include_str!("schema/v1.sql"),
+    include_str!("schema/v2.sql"),
+    include_str!("schema/v3.sql"),
+];
 
 /// Marks a database as ours: "imgc" in ASCII.
 const APPLICATION_ID: i64 = 0x696d_6763;
@@ -32,6 +36,16 @@ pub(crate) fn state(db: &Connection) -> rusqlite::Result<State> {
     })
 }
 
+/// The number of the database's schema; 0 before there is one.
+pub(crate) fn version(db: &Connection) -> rusqlite::Result<i64> {
+    db.pragma_query_value(None, "user_version", |row| row.get(0))
+}
+
+/// Whether there are newer schemas than the one of this number.
+pub(crate) fn is_old(version: i64) -> bool {
+    version < STEPS.len() as i64
+}
+
 /// Brings the database to the newest schema, or leaves it as it is.
 pub(crate) fn migrate(db: &mut Connection) -> rusqlite::Result<()> {
     run(db, STEPS)
@@ -39,8 +53,7 @@ pub(crate) fn migrate(db: &mut Connection) -> rusqlite::Result<()> {
 
 fn run(db: &mut Connection, steps: &[&str]) -> rusqlite::Result<()> {
     let tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    let version: i64 = tx.pragma_query_value(None, "user_version", |row| row.get(0))?;
-    let done = usize::try_from(version).unwrap_or(0);
+    let done = usize::try_from(version(&tx)?).unwrap_or(0);
     if done >= steps.len() {
         return Ok(());
     }
@@ -69,11 +82,6 @@ fn objects(db: &Connection) -> rusqlite::Result<Vec<(String, String, Option<Stri
 mod tests {
     use super::*;
 
-    fn version(db: &Connection) -> i64 {
-        db.pragma_query_value(None, "user_version", |row| row.get(0))
-            .unwrap()
-    }
-
     #[test]
     fn steps_run_once_each_and_in_order() {
         let steps = [
@@ -84,7 +92,7 @@ mod tests {
         let mut db = Connection::open_in_memory().unwrap();
         for known in 1..=3 {
             run(&mut db, &steps[..known]).unwrap();
-            assert_eq!(version(&db), known as i64);
+            assert_eq!(version(&db).unwrap(), known as i64);
         }
         run(&mut db, &steps).unwrap();
         let b: String = db.query_row("SELECT b FROM t", [], |row| row.get(0)).unwrap();
@@ -100,7 +108,7 @@ mod tests {
             &["CREATE TABLE t (a)", "CREATE TABLE u (a)", "CREATE TABLE t (a)"],
         )
         .unwrap_err();
-        assert_eq!(version(&db), 1);
+        assert_eq!(version(&db).unwrap(), 1);
         db.query_row("SELECT count(*) FROM u", [], |_| Ok(()))
             .unwrap_err();
     }
@@ -110,7 +118,7 @@ mod tests {
         let mut db = Connection::open_in_memory().unwrap();
         run(&mut db, &["CREATE TABLE t (a)", "CREATE TABLE u (a)"]).unwrap();
         run(&mut db, &["CREATE TABLE t (a)"]).unwrap();
-        assert_eq!(version(&db), 2);
+        assert_eq!(version(&db).unwrap(), 2);
     }
 
     #[test]

@@ -78,7 +78,7 @@ fn catalogue_of_schema_1_is_opened_and_read() {
     let version = Connection::open(work_dir.join("catalogue.db"))
         .unwrap()
         .pragma_query_value(None, "user_version", |row| row.get::<_, i64>(0));
-    assert_eq!(version.unwrap(), 2);
+    assert_eq!(version.unwrap(), 3);
 }
 
 #[test]
@@ -220,4 +220,86 @@ fn store_is_shared_between_threads() {
     shared::<meta_store::Stage>();
     shared::<meta_store::Lease>();
     shared::<meta_store::Claim>();
+}
+
+/// A store whose catalogue is of schema 1, with a layer's folder.
+fn of_schema_1(work_dir: &Path) {
+    drop(Store::open(work_dir).unwrap());
+    fs::remove_file(work_dir.join("catalogue.db")).unwrap();
+    let db = Connection::open(work_dir.join("catalogue.db")).unwrap();
+    db.execute_batch(include_str!("v1.sql")).unwrap();
+    for text in ["lower", "upper"] {
+        fs::create_dir_all(work_dir.join(format!("layers/sha256-{}/tree", id(text).hex()))).unwrap();
+    }
+}
+
+/// All that a catalogue holds, as text.
+fn dump(catalogue: &Path) -> Vec<String> {
+    let db = Connection::open(catalogue).unwrap();
+    let mut all = Vec::new();
+    for table in ["images", "layers", "image_layers", "mounts", "mount_layers"] {
+        let mut statement = db
+            .prepare(&format!("SELECT * FROM {table} ORDER BY 1, 2"))
+            .unwrap();
+        let columns = statement.column_count();
+        let mut rows = statement.query([]).unwrap();
+        while let Some(row) = rows.next().unwrap() {
+            let cell = |at| format!("{:?}", row.get_ref(at).unwrap());
+            all.push(format!(
+                "{table}: {:?}",
+                (0..columns).map(cell).collect::<Vec<_>>()
+            ));
+        }
+    }
+    all
+}
+
+#[test]
+fn a_migration_can_be_undone() {
+    let dir = tempdir().unwrap();
+    let work_dir = dir.path().join("store");
+    of_schema_1(&work_dir);
+    let catalogue = work_dir.join("catalogue.db");
+    let before = dump(&catalogue);
+    let store = Store::open(&work_dir).unwrap();
+    assert_eq!(common::list(&work_dir, "backups"), ["1"]);
+    let error = Store::rollback(&work_dir).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Busy, "while it is open");
+    let lease = store.lease().unwrap();
+    assert_eq!(Store::rollback(&work_dir).unwrap_err().kind(), ErrorKind::Busy);
+    drop((lease, store));
+    assert_eq!(Store::rollback(&work_dir).unwrap(), 1);
+    assert_eq!(dump(&catalogue), before);
+    assert!(!work_dir.join("catalogue.db-wal").exists());
+    assert_eq!(Store::rollback(&work_dir).unwrap_err().kind(), ErrorKind::Missing);
+    // And forth again.
+    let store = Store::open(&work_dir).unwrap();
+    assert!(store.layer(&id("lower"), Form::Tree).unwrap().is_some());
+}
+
+#[test]
+fn of_backups_the_last_five_stay() {
+    let dir = tempdir().unwrap();
+    let work_dir = dir.path().join("store");
+    for _ in 0..7 {
+        let _ = fs::remove_dir_all(work_dir.join("layers"));
+        of_schema_1(&work_dir);
+        drop(Store::open(&work_dir).unwrap());
+    }
+    assert_eq!(common::list(&work_dir, "backups"), ["3", "4", "5", "6", "7"]);
+}
+
+#[test]
+fn a_damaged_backup_is_not_gone_back_to() {
+    let dir = tempdir().unwrap();
+    let work_dir = dir.path().join("store");
+    of_schema_1(&work_dir);
+    drop(Store::open(&work_dir).unwrap());
+    for content in ["", "no database at all"] {
+        fs::write(work_dir.join("backups/1"), content).unwrap();
+        let error = Store::rollback(&work_dir).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Corrupt, "{}", chain(&error));
+        assert!(Store::open(&work_dir).is_ok(), "the catalogue is as it was");
+    }
+    assert_eq!(common::list(&work_dir, "backups"), ["1"]);
 }

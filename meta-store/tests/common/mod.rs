@@ -116,6 +116,7 @@ pub(crate) fn image(name: &str, layers: &[&str]) -> ImageRecord {
         size: 7,
         created: 1,
         last_used: 2,
+        pinned: false,
     }
 }
 
