@@ -66,6 +66,10 @@ impl fmt::Display for Error {
             Action::Inspect => "inspect",
             Action::Remove => "remove",
             Action::Unmount => "unmount",
+            Action::Collect => "make room in",
+            Action::Measure => "measure",
+            Action::Pin => "pin or unpin",
+            Action::RollBack => "go back to an older catalogue in",
         };
         write!(f, "cannot {verb} `{}`", self.0.subject)
     }
@@ -98,6 +102,14 @@ pub enum Action {
     Remove,
     /// Undoing a bundle.
     Unmount,
+    /// Making room in the store.
+    Collect,
+    /// Measuring the store.
+    Measure,
+    /// Keeping an image, or no longer.
+    Pin,
+    /// Going back to an older catalogue.
+    RollBack,
 }
 
 /// A layer's place in its image.

@@ -62,6 +62,7 @@ mod report;
 mod source;
 mod space;
 mod stack;
+mod tend;
 
 pub use client::{Builder, Client, DEFAULT_WORK_DIR, Dangerous, Request};
 pub use distribution::{AuthFile, Credential};
@@ -72,3 +73,4 @@ pub use name::{Entry, ImageName, NameError};
 pub use progress::{Event, LayerStage, Progress, Stage};
 pub use report::{Admission, Fetched, Inspected, LayerReport, PolicySays, Pulled, Timings, Unpacked};
 pub use signature::{ErrorKind as PolicyErrorKind, Policy};
+pub use tend::{Collected, Keep, Mounted, Usage};

@@ -37,6 +37,8 @@ pub struct Stored {
     pub created: u64,
     /// When it was last asked for, in seconds since 1970.
     pub last_used: u64,
+    /// Whether [`Client::gc`] keeps it.
+    pub pinned: bool,
 }
 
 /// What removing an image freed.
@@ -73,6 +75,7 @@ impl Client {
                 size: record.size,
                 created: record.created,
                 last_used: record.last_used,
+                pinned: record.pinned,
             };
             Ok(store.images()?.into_iter().map(stored).collect())
         })
@@ -140,7 +143,7 @@ impl Client {
             .map_err(|fault| Error::new(Action::Unmount, bundle.as_ref().display(), fault))
     }
 
-    async fn on_store<T: Send + 'static>(
+    pub(crate) async fn on_store<T: Send + 'static>(
         &self,
         work: impl FnOnce(&meta_store::Store) -> Result<T, Fault> + Send + 'static,
     ) -> Result<T, Fault> {
@@ -156,7 +159,7 @@ impl Client {
 }
 
 /// The name under which a pull recorded the image.
-fn stored_name(image: &ImageName) -> String {
+pub(crate) fn stored_name(image: &ImageName) -> String {
     let real = |path: &Path| folder::absolute(path).unwrap_or_else(|_| path.to_path_buf());
     match image {
         ImageName::Registry(_) => image.to_string(),

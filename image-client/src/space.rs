@@ -27,7 +27,7 @@ pub(crate) fn explain(fault: Fault, place: &Path, needed: u64) -> Fault {
 }
 
 /// Bytes which this process may still write there, if the system tells.
-fn free(place: &Path) -> Option<u64> {
+pub(crate) fn free(place: &Path) -> Option<u64> {
     let stat = rustix::fs::statvfs(place).ok()?;
     stat.f_bavail.checked_mul(stat.f_frsize)
 }
