@@ -8,7 +8,7 @@ use base64::Engine;
 use base64::engine::DecodePaddingMode;
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
 use serde::Deserialize;
-use zeroize::{Zeroize, Zeroizing};
+use zeroize::Zeroizing;
 
 use crate::error::clean;
 use crate::{Credential, Error, ErrorKind};
@@ -25,39 +25,53 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 ///
 /// Keys are a host or a host with the beginning of a repository path; the longest match wins.
 /// Keys with a scheme, as Docker writes them, count by their host alone, and all names of
-/// Docker Hub are one. Entries without `auth` are skipped.
+/// Docker Hub are one. `credHelpers` go before all `auths`, and these before `credsStore`.
 #[derive(Clone, Default)]
 pub struct AuthFile {
-    auths: BTreeMap<String, Entry>,
+    auths: BTreeMap<String, Kept>,
     helpers: BTreeMap<String, String>,
     store: Option<String>,
 }
 
-#[derive(Clone, Default, Deserialize)]
-#[serde(default)]
-struct Entry {
-    auth: Option<Secret>,
-    identitytoken: Option<Secret>,
+/// What an entry of `auths` holds.
+#[derive(Clone)]
+enum Kept {
+    Credential(Credential),
+    /// Left by a login that gave the secret to a helper, or by hand.
+    Nothing,
+    /// `auth` cannot be read.
+    Malformed,
 }
 
-#[derive(Deserialize)]
+/// What a file says about a repository.
+#[derive(Clone, Debug)]
+pub(crate) enum Found {
+    Nothing,
+    Credential(Credential),
+    /// A helper program keeps the credential; one that is `certain` was named for this registry.
+    Helper {
+        name: String,
+        certain: bool,
+    },
+}
+
+#[derive(Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
-#[derive(Default)]
 struct File {
-    auths: BTreeMap<String, Entry>,
-    cred_helpers: BTreeMap<String, String>,
+    auths: Option<BTreeMap<String, Option<Entry>>>,
+    cred_helpers: Option<BTreeMap<String, Option<String>>>,
     creds_store: Option<String>,
 }
 
-/// Text that is wiped on drop.
-#[derive(Clone, Default, Deserialize)]
-#[serde(transparent)]
-struct Secret(String);
-
-impl Drop for Secret {
-    fn drop(&mut self) {
-        self.0.zeroize();
-    }
+/// In order of precedence.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Entry {
+    registrytoken: Option<Zeroizing<String>>,
+    identitytoken: Option<Zeroizing<String>>,
+    auth: Option<Zeroizing<String>>,
+    username: Option<Zeroizing<String>>,
+    password: Option<Zeroizing<String>>,
 }
 
 impl AuthFile {
@@ -66,7 +80,7 @@ impl AuthFile {
     /// # Errors
     ///
     /// [`Invalid`](ErrorKind::Invalid) if it is no such JSON, [`TooLarge`](ErrorKind::TooLarge)
-    /// over 1 MiB. A single entry's faults show in [`lookup`](Self::lookup).
+    /// over 1 MiB. A malformed `auth` shows in [`lookup`](Self::lookup).
     pub fn parse(bytes: &[u8]) -> Result<Self, Error> {
         if bytes.len() > MAX_FILE {
             return Err(Error::new(
@@ -80,17 +94,18 @@ impl AuthFile {
             Error::new(ErrorKind::Invalid, format!("not an auth file: {place}"))
         })?;
         let mut auths = BTreeMap::new();
-        for (key, entry) in file.auths {
+        for (key, entry) in file.auths.unwrap_or_default() {
+            let kept = entry.unwrap_or_default().keep();
             // The plain key beats Docker's URL form of the same host.
             match key.contains("://") {
-                true => drop(auths.entry(key_of(&key)).or_insert(entry)),
-                false => drop(auths.insert(key_of(&key), entry)),
+                true => drop(auths.entry(key_of(&key)).or_insert(kept)),
+                false => drop(auths.insert(key_of(&key), kept)),
             }
         }
-        let helpers = file
-            .cred_helpers
+        let helpers = file.cred_helpers.unwrap_or_default();
+        let helpers = helpers
             .into_iter()
-            .map(|(key, name)| (key_of(&key), name))
+            .filter_map(|(key, name)| Some((key_of(&key), name.filter(|name| !name.is_empty())?)))
             .collect();
         Ok(Self {
             auths,
@@ -100,39 +115,55 @@ impl AuthFile {
     }
 
     /// The credential for a repository such as `library/busybox` on a host such as `docker.io`
-    /// or `localhost:5000`, if there is one.
+    /// or `localhost:5000`, if there is one. Starts no helper.
     ///
     /// # Errors
     ///
-    /// [`Unsupported`](ErrorKind::Unsupported) if the entry that counts is kept by a credential
-    /// helper or is an identity token; [`Invalid`](ErrorKind::Invalid) if it is malformed.
+    /// [`Unsupported`](ErrorKind::Unsupported) if a credential helper keeps it;
+    /// [`Invalid`](ErrorKind::Invalid) if the entry that counts is malformed.
     pub fn lookup(&self, host: &str, repository: &str) -> Result<Option<Credential>, Error> {
-        let host = hub(&host.to_ascii_lowercase()).to_owned();
-        let path = format!("{host}/{repository}");
-        let mut scope = path.as_str();
-        loop {
-            if let Some(helper) = self.helpers.get(scope) {
-                return Err(helped(scope, helper));
-            }
-            if let Some(entry) = self.auths.get(scope) {
-                if present(&entry.identitytoken).is_some() {
-                    return Err(Error::unsupported(format!(
-                        "identity token, stored for `{}`",
+        match self.find(host, repository)? {
+            Found::Credential(credential) => Ok(Some(credential)),
+            Found::Helper { name, certain: true } => Err(Error::unsupported(format!(
+                "credential helper `{}`, which keeps `{}`",
+                clean(&name),
+                clean(host)
+            ))),
+            Found::Helper { .. } | Found::Nothing => Ok(None),
+        }
+    }
+
+    /// The same, with the name of the helper that would have to be asked.
+    pub(crate) fn find(&self, host: &str, repository: &str) -> Result<Found, Error> {
+        let path = format!("{}/{repository}", hub(&host.to_ascii_lowercase()));
+        if let Some(name) = scopes(&path).find_map(|scope| self.helpers.get(scope)) {
+            return Ok(Found::Helper {
+                name: name.clone(),
+                certain: true,
+            });
+        }
+        let mut listed = false;
+        for scope in scopes(&path) {
+            match self.auths.get(scope) {
+                Some(Kept::Credential(credential)) => return Ok(Found::Credential(credential.clone())),
+                Some(Kept::Malformed) => {
+                    let message = format!(
+                        "auth file entry `{}`: `auth` is not base64 of `user:password`",
                         clean(scope)
-                    )));
+                    );
+                    return Err(Error::new(ErrorKind::Invalid, message));
                 }
-                if let Some(auth) = present(&entry.auth) {
-                    return decode(scope, auth).map(Some);
-                }
-                if let Some(helper) = &self.store {
-                    return Err(helped(scope, helper));
-                }
-            }
-            match scope.rsplit_once('/') {
-                Some((shorter, _)) => scope = shorter,
-                None => return Ok(None),
+                Some(Kept::Nothing) => listed = true,
+                None => {}
             }
         }
+        Ok(match &self.store {
+            Some(name) => Found::Helper {
+                name: name.clone(),
+                certain: listed,
+            },
+            None => Found::Nothing,
+        })
     }
 }
 
@@ -144,33 +175,43 @@ impl fmt::Debug for AuthFile {
     }
 }
 
-fn present(secret: &Option<Secret>) -> Option<&str> {
-    secret
-        .as_ref()
-        .map(|secret| secret.0.as_str())
-        .filter(|text| !text.is_empty())
+impl Entry {
+    fn keep(self) -> Kept {
+        let present = |text: Option<Zeroizing<String>>| text.filter(|text| !text.is_empty());
+        if let Some(token) = present(self.registrytoken) {
+            return Kept::Credential(Credential::registry_token(&**token));
+        }
+        let pair = present(self.auth).map(|auth| decode(&auth));
+        if let Some(token) = present(self.identitytoken) {
+            // `auth` holds the user alone, or nothing of use.
+            let user = pair.flatten().map(|(user, _)| user).unwrap_or_default();
+            return Kept::Credential(Credential::identity(user, token));
+        }
+        match (pair, present(self.username), self.password) {
+            (Some(Some((user, password))), ..) if !user.is_empty() => {
+                Kept::Credential(Credential::basic(&**user, &**password))
+            }
+            (Some(_), ..) => Kept::Malformed,
+            (None, Some(user), Some(password)) => Kept::Credential(Credential::basic(&**user, &**password)),
+            _ => Kept::Nothing,
+        }
+    }
 }
 
-fn helped(scope: &str, helper: &str) -> Error {
-    Error::unsupported(format!(
-        "credential helper `{}`, which keeps `{}`",
-        clean(helper),
-        clean(scope)
+fn decode(auth: &str) -> Option<(Zeroizing<String>, Zeroizing<String>)> {
+    let bytes = Zeroizing::new(BASE64.decode(auth.trim()).ok()?);
+    let text = std::str::from_utf8(&bytes).ok()?;
+    // Docker pads the password with NUL.
+    let (user, password) = text.trim_end_matches('\0').split_once(':')?;
+    Some((
+        Zeroizing::new(user.to_owned()),
+        Zeroizing::new(password.to_owned()),
     ))
 }
 
-fn decode(scope: &str, auth: &str) -> Result<Credential, Error> {
-    let invalid = || {
-        let message = format!(
-            "auth file entry `{}`: `auth` is not base64 of `user:password`",
-            clean(scope)
-        );
-        Error::new(ErrorKind::Invalid, message)
-    };
-    let bytes = Zeroizing::new(BASE64.decode(auth.trim()).map_err(|_| invalid())?);
-    let text = std::str::from_utf8(&bytes).map_err(|_| invalid())?;
-    // Docker pads the password with NUL.
-    Credential::parse(text.trim_end_matches('\0')).map_err(|_| invalid())
+/// A path and all that it begins with, the longest first: `h/a/b`, `h/a`, `h`.
+fn scopes(path: &str) -> impl Iterator<Item = &str> {
+    std::iter::successors(Some(path), |scope| Some(scope.rsplit_once('/')?.0))
 }
 
 /// The form in which keys are compared.
@@ -199,6 +240,7 @@ pub(crate) fn hub(host: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::credential::Kind;
 
     fn lookup(file: &str, host: &str, repository: &str) -> Result<Option<String>, Error> {
         let found = AuthFile::parse(file.as_bytes())?.lookup(host, repository)?;
@@ -255,38 +297,94 @@ mod tests {
     }
 
     #[test]
-    fn helpers_are_named_only_when_their_entry_counts() {
-        let file = r#"{"auths":{"h":{},"token":{"identitytoken":"x"},"good":{"auth":"dTpw"}},
-            "credHelpers":{"ecr":"ecr-login"},"credsStore":"pass","HttpHeaders":{"a":"b"}}"#;
-        for (host, want) in [
-            (
-                "h",
-                Some("not supported: credential helper `pass`, which keeps `h`"),
-            ),
-            (
-                "ecr",
-                Some("not supported: credential helper `ecr-login`, which keeps `ecr`"),
-            ),
-            ("token", Some("not supported: identity token, stored for `token`")),
-            ("good", None),
-            ("absent", None),
+    fn helpers_go_before_entries_and_the_store_after_them() {
+        let file = r#"{"auths":{"h":{},"helped":{"auth":"dTpw"},"good":{"auth":"dTpw"},"good/sub":{}},
+            "credHelpers":{"helped":"ecr-login","https://index.docker.io/v1/":"hub","unset":"","null":null},
+            "credsStore":"pass","HttpHeaders":{"a":"b"}}"#;
+        let file = AuthFile::parse(file.as_bytes()).unwrap();
+        for (host, repository, want) in [
+            ("h", "r", "pass true"),
+            ("helped", "r", "ecr-login true"),
+            ("docker.io", "library/busybox", "hub true"),
+            ("good", "sub", "Basic dTpw"),
+            ("unset", "r", "pass false"),
+            ("null", "r", "pass false"),
+            ("absent", "r", "pass false"),
         ] {
-            let error = lookup(file, host, "r").err().map(|error| error.to_string());
-            assert_eq!(error.as_deref(), want, "{host}");
+            let found = match file.find(host, repository).unwrap() {
+                Found::Nothing => String::new(),
+                Found::Credential(found) => found.header().unwrap().to_str().unwrap().to_owned(),
+                Found::Helper { name, certain } => format!("{name} {certain}"),
+            };
+            assert_eq!(found, want, "{host}");
+            let public = file.lookup(host, repository).err().map(|error| error.to_string());
+            let named = want.strip_suffix(" true");
+            let want =
+                named.map(|name| format!("not supported: credential helper `{name}`, which keeps `{host}`"));
+            assert_eq!(public, want, "{host}");
         }
-        let skipped = r#"{"auths":{"h":{},"h/r":{"auth":null,"email":"x"}}}"#;
-        assert_eq!(lookup(skipped, "h", "r").unwrap(), None);
+    }
+
+    #[test]
+    fn every_form_of_an_entry_is_read() {
+        for (entry, want) in [
+            (r#"{"auth":"dTpw"}"#, Some((Kind::Password, "Basic dTpw"))),
+            (
+                r#"{"auth":"dTpw","username":"x","password":"y"}"#,
+                Some((Kind::Password, "Basic dTpw")),
+            ),
+            (
+                r#"{"username":"u","password":"p","email":"x"}"#,
+                Some((Kind::Password, "Basic dTpw")),
+            ),
+            (
+                r#"{"auth":"","username":"u","password":""}"#,
+                Some((Kind::Password, "Basic dTo=")),
+            ),
+            (
+                r#"{"identitytoken":"p","auth":"dTo="}"#,
+                Some((Kind::Identity, "Basic dTpw")),
+            ),
+            (
+                r#"{"identitytoken":"p","auth":"?"}"#,
+                Some((Kind::Identity, "Basic OnA=")),
+            ),
+            (
+                r#"{"registrytoken":"t","identitytoken":"p","auth":"dTpw"}"#,
+                Some((Kind::Registry, "Bearer t")),
+            ),
+            (r#"{"username":"u"}"#, None),
+            (r#"{"password":"p"}"#, None),
+            (r#"{"auth":null,"email":"x"}"#, None),
+            (r#"{"auth":"","identitytoken":""}"#, None),
+            ("{}", None),
+            ("null", None),
+        ] {
+            let file = format!(r#"{{"auths":{{"h":{entry}}},"credHelpers":null}}"#);
+            let found = AuthFile::parse(file.as_bytes())
+                .unwrap()
+                .lookup("h", "r")
+                .unwrap();
+            let found = found.map(|found| (found.kind(), found.header().unwrap()));
+            let found = found
+                .as_ref()
+                .map(|(kind, header)| (*kind, header.to_str().unwrap()));
+            assert_eq!(found, want, "{entry}");
+        }
     }
 
     #[test]
     fn a_bad_entry_spoils_only_itself_and_no_error_shows_a_secret() {
-        let file = r#"{"auths":{"bad":{"auth":"c2VjcmV0"},"good":{"auth":"dTpwAAA="}}}"#;
+        let file =
+            r#"{"auths":{"bad":{"auth":"c2VjcmV0"},"nobody":{"auth":"OnA="},"good":{"auth":"dTpwAAA="}}}"#;
         assert_eq!(lookup(file, "good", "r").unwrap().as_deref(), Some("Basic dTpw"));
-        let error = lookup(file, "bad", "r").unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "auth file entry `bad`: `auth` is not base64 of `user:password`"
-        );
+        for bad in ["bad", "nobody"] {
+            let error = lookup(file, bad, "r").unwrap_err();
+            assert_eq!(
+                error.to_string(),
+                format!("auth file entry `{bad}`: `auth` is not base64 of `user:password`")
+            );
+        }
         let wrong = AuthFile::parse(br#"{"auths":"hunter2"}"#).unwrap_err();
         assert!(!format!("{wrong:?}").contains("hunter2"));
     }

@@ -7,11 +7,12 @@ use std::time::Duration;
 
 use image_spec::Reference;
 
-use crate::auth::Sessions;
-use crate::authfile::hub;
+#[cfg(feature = "credential-helpers")]
+use crate::auth::{CredentialHelpers, Helpers};
+use crate::auth::{Keyring, Sessions, named};
 use crate::fetch::Lanes;
 use crate::http::{Http, Origin, Trust};
-use crate::{AuthFile, Credential, Error, Parallel, Registry, Retry};
+use crate::{AuthFile, Credential, Credentials, Error, Parallel, Registry, Retry};
 
 /// Time for each step to a connection: name and TCP together, then TLS.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -35,8 +36,6 @@ pub(crate) struct Shared {
     pub(crate) sessions: Sessions,
     pub(crate) lanes: Lanes,
     plain: HashSet<Origin>,
-    credentials: BTreeMap<String, Credential>,
-    auth_file: AuthFile,
     realms: BTreeMap<String, BTreeSet<String>>,
 }
 
@@ -47,8 +46,7 @@ pub struct ClientBuilder {
     pems: Vec<Vec<u8>>,
     system_roots: bool,
     plain: Vec<String>,
-    credentials: BTreeMap<String, Credential>,
-    auth_file: AuthFile,
+    keyring: Keyring,
     realms: BTreeMap<String, BTreeSet<String>>,
     connect: Duration,
     idle: Duration,
@@ -63,8 +61,7 @@ impl Client {
             pems: Vec::new(),
             system_roots: true,
             plain: Vec::new(),
-            credentials: BTreeMap::new(),
-            auth_file: AuthFile::default(),
+            keyring: Keyring::default(),
             realms: BTreeMap::new(),
             connect: CONNECT_TIMEOUT,
             idle: IDLE_TIMEOUT,
@@ -73,21 +70,16 @@ impl Client {
         }
     }
 
-    /// The repository that `reference` names, on its registry. Nothing is asked yet.
+    /// The repository that `reference` names, on its registry. Nothing is asked yet, and no
+    /// credential is looked for before the registry wants one.
     ///
     /// # Errors
     ///
-    /// Those of [`AuthFile::lookup`], and [`Invalid`](crate::ErrorKind::Invalid) for a host that
-    /// no URL can hold.
+    /// [`Invalid`](crate::ErrorKind::Invalid) for a host that no URL can hold.
     pub fn registry(&self, reference: &Reference) -> Result<Registry, Error> {
         let (host, repository) = (reference.registry(), reference.repository());
         let origin = self.origin(host)?;
-        let session = self.shared.sessions.open(&origin, repository, || {
-            match self.shared.credentials.get(&named(host)) {
-                Some(credential) => Ok(Some(credential.clone())),
-                None => self.shared.auth_file.lookup(host, repository),
-            }
-        })?;
+        let session = self.shared.sessions.open(&origin, host, repository);
         let realms = self.shared.realms.get(&named(host)).cloned().unwrap_or_default();
         Ok(Registry::new(
             Arc::clone(&self.shared),
@@ -132,23 +124,40 @@ impl ClientBuilder {
         self
     }
 
-    /// The credential for a registry. It goes before one of the auth file.
+    /// The credential for a registry. It goes before all others.
     #[must_use]
     pub fn credential(mut self, host: &str, credential: Credential) -> Self {
-        self.credentials.insert(named(host), credential);
+        self.keyring.give(host, credential);
         self
     }
 
-    /// Credentials for whatever registries the file names.
+    /// Somebody to ask for credentials, before any auth file. Several are asked in this order.
+    #[must_use]
+    pub fn credentials(mut self, supplier: Arc<dyn Credentials>) -> Self {
+        self.keyring.ask_supplier(supplier);
+        self
+    }
+
+    /// Credentials for whatever registries the file names. Of several files the first one counts
+    /// that has a credential for the repository.
     #[must_use]
     pub fn auth_file(mut self, file: AuthFile) -> Self {
-        self.auth_file = file;
+        self.keyring.read(file);
         self
     }
 
-    /// Lets a registry's token server at `realm_host` see the registry's credential although it is
-    /// in another domain. Servers on the registry's host, under it, or in its domain need no
-    /// mention.
+    /// Runs the helper programs that auth files name. Without this, what they keep is passed over
+    /// and a refusal says so.
+    #[cfg(feature = "credential-helpers")]
+    #[must_use]
+    pub fn credential_helpers(mut self, helpers: CredentialHelpers) -> Self {
+        self.keyring.run_helpers(Helpers::new(helpers));
+        self
+    }
+
+    /// Lets a registry's token server at `realm_host` see the registry's credential. Servers on
+    /// the registry's host, below or above it, and those known of large registries need no
+    /// mention; all others are asked for a token without the credential.
     #[must_use]
     pub fn token_server(mut self, host: &str, realm_host: &str) -> Self {
         self.realms
@@ -200,21 +209,18 @@ impl ClientBuilder {
         let trust = Trust::new(&self.pems, self.system_roots)?;
         let http = Http::new(trust, plain.clone(), self.connect, self.idle, self.retry);
         let Self {
-            credentials,
-            auth_file,
+            keyring,
             realms,
             parallel,
             ..
         } = self;
-        let sessions = Sessions::default();
+        let sessions = Sessions::new(keyring);
         Ok(Client {
             shared: Arc::new(Shared {
                 http,
                 sessions,
                 lanes: Lanes::new(parallel),
                 plain,
-                credentials,
-                auth_file,
                 realms,
             }),
         })
@@ -227,9 +233,4 @@ fn origin(host: &str, plain: bool) -> Result<Origin, Error> {
         "docker.io" => Origin::new(HUB_HOST, plain),
         host => Origin::new(host, plain),
     }
-}
-
-/// The form in which hosts are compared.
-fn named(host: &str) -> String {
-    hub(&host.to_ascii_lowercase()).to_owned()
 }

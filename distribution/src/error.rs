@@ -40,6 +40,8 @@ pub enum ErrorKind {
     Ambiguous,
     /// Credentials are missing or were refused (status 401).
     Unauthorized,
+    /// No credential could be had: a helper program, or whoever supplies them, failed.
+    Credentials,
     /// The peer knows who asks and refuses (status 403), or our own rules do: plain HTTP to a
     /// host that was not named for it.
     Denied,
@@ -102,6 +104,12 @@ impl Error {
             _ => ErrorKind::Io,
         };
         Self::new(kind, message).because(cause)
+    }
+
+    /// The same with another kind, where the caller knows better whose fault it is.
+    pub(crate) fn of_kind(mut self, kind: ErrorKind) -> Self {
+        self.kind = kind;
+        self
     }
 
     /// Names the task; the innermost name given wins.

@@ -4,6 +4,7 @@
 use hyper::StatusCode;
 use hyper::header::{CONTENT_ENCODING, HeaderMap};
 use serde::Deserialize;
+use zeroize::Zeroizing;
 
 use crate::error::clean;
 use crate::http::{Response, retry_after};
@@ -14,13 +15,15 @@ const MAX_DOCUMENT: usize = 16 << 10;
 /// Messages of one error document that are repeated.
 const MAX_MESSAGES: usize = 3;
 
-/// The distribution specification's error document; token servers use some of `details`, `message`.
+/// The distribution specification's error document; token servers use some of `details`, `message`
+/// and OAuth2's `error_description`.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct Document {
     errors: Vec<Item>,
     message: String,
     details: String,
+    error_description: String,
 }
 
 #[derive(Default, Deserialize)]
@@ -30,8 +33,9 @@ struct Item {
     message: String,
 }
 
-/// The error for a response with a status that is no success.
-pub(crate) async fn of(response: Response, who: &str) -> Error {
+/// The error for a response with a status that is no success. Where the peer repeats one of the
+/// `secrets` that it was sent, this does not.
+pub(crate) async fn of(response: Response, who: &str, secrets: &[Zeroizing<String>]) -> Error {
     let status = response.status;
     let kind = kind(status);
     let wait = retry_after(&response.headers);
@@ -45,8 +49,8 @@ pub(crate) async fn of(response: Response, who: &str) -> Error {
             false => item.message,
         });
     let said: Vec<String> = messages
-        .chain([document.message, document.details])
-        .map(|message| clean(message.trim()))
+        .chain([document.message, document.details, document.error_description])
+        .map(|message| clean(hiding(message, secrets).trim()))
         .filter(|message| !message.is_empty())
         .take(MAX_MESSAGES)
         .collect();
@@ -58,6 +62,13 @@ pub(crate) async fn of(response: Response, who: &str) -> Error {
         true => Error::new(kind, message).passing(wait),
         false => Error::new(kind, message),
     }
+}
+
+fn hiding(mut message: String, secrets: &[Zeroizing<String>]) -> String {
+    for secret in secrets.iter().filter(|secret| !secret.is_empty()) {
+        message = message.replace(secret.as_str(), "***");
+    }
+    message
 }
 
 /// Statuses that say nothing against the same request a little later.

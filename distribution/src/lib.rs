@@ -50,10 +50,12 @@ mod resolve;
 mod retry;
 mod source;
 
+#[cfg(feature = "credential-helpers")]
+pub use auth::CredentialHelpers;
 pub use authfile::AuthFile;
 pub use blob::Blob;
 pub use client::{CONNECT_TIMEOUT, Client, ClientBuilder, IDLE_TIMEOUT};
-pub use credential::Credential;
+pub use credential::{Credential, Credentials, Supplied};
 pub use error::{Error, ErrorKind};
 pub use fetch::Parallel;
 pub use local::{Archive, Layout};

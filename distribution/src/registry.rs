@@ -209,7 +209,7 @@ impl Registry {
         if response.status == StatusCode::UNAUTHORIZED && *response.url.origin() == self.origin {
             let headers = response.headers.clone();
             // Read now, which frees the connection, and said only if there is no way on.
-            let refusal = self.refusal(response).await;
+            let refusal = self.refusal(response, grant.as_ref()).await;
             let renewed = self
                 .session
                 .renew(http, &self.realms, grant.as_ref(), &headers)
@@ -229,8 +229,8 @@ impl Registry {
             _ => false,
         };
         if !used {
-            let error = self.refusal(response).await;
-            let hint = grant.and_then(|grant| grant.hint());
+            let error = self.refusal(response, grant.as_ref()).await;
+            let hint = grant.as_ref().and_then(Grant::hint);
             return Err(match (error.kind(), hint) {
                 (ErrorKind::Unauthorized | ErrorKind::Denied | ErrorKind::NotFound, Some(hint)) => {
                     error.hinting(hint)
@@ -243,15 +243,14 @@ impl Registry {
     }
 
     /// The error for a status that is no success, be it the registry's or that of a storage
-    /// service behind it.
-    async fn refusal(&self, response: Response) -> Error {
-        match response.url.origin() {
-            origin if *origin == self.origin => failure::of(response, "the registry").await,
-            other => {
-                let who = format!("`{other}`");
-                failure::of(response, &who).await
-            }
-        }
+    /// service behind it, to a request that carried `grant`.
+    async fn refusal(&self, response: Response, grant: Option<&Grant>) -> Error {
+        let who = match response.url.origin() {
+            origin if *origin == self.origin => "the registry".to_owned(),
+            other => format!("`{other}`"),
+        };
+        let secrets = grant.map(Grant::secrets).unwrap_or_default();
+        failure::of(response, &who, secrets).await
     }
 }
 

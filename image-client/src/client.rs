@@ -5,13 +5,16 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use distribution::{AuthFile, Credential};
+#[cfg(feature = "credential-helpers")]
+use distribution::CredentialHelpers;
+use distribution::{AuthFile, Credential, Credentials};
 use image_spec::Platform;
 use meta_store::Store;
 use signature::Policy;
 use tokio::sync::Semaphore;
 
 use crate::ImageName;
+use crate::authfiles;
 use crate::blocking::blocking;
 use crate::error::{Action, Error, ErrorKind, Fault};
 use crate::progress::Progress;
@@ -136,15 +139,50 @@ impl Builder {
         self
     }
 
-    /// The credential for one registry host, as in `ghcr.io` or `localhost:5000`. It goes nowhere else.
+    /// The credential for one registry host, as in `ghcr.io` or `localhost:5000`. It goes nowhere else but to a
+    /// token server that is the registry's.
     pub fn credential(mut self, host: &str, credential: Credential) -> Self {
         self.network = self.network.credential(host, credential);
         self
     }
 
-    /// Credentials by registry, for hosts without one of their own here.
+    /// Somebody who supplies credentials when a registry asks, such as a key broker. Asked before any auth file.
+    pub fn credentials(mut self, supplier: Arc<dyn Credentials>) -> Self {
+        self.network = self.network.credentials(supplier);
+        self
+    }
+
+    /// Credentials by registry, for hosts without one of their own here. Of several files the first one counts that
+    /// has a credential for the image.
     pub fn auth_file(mut self, file: AuthFile) -> Self {
         self.network = self.network.auth_file(file);
+        self
+    }
+
+    /// The auth files of this process's user, as containers-auth.json(5) has them: the one that `REGISTRY_AUTH_FILE`
+    /// names and no other, or else, where they exist, `containers/auth.json` in `XDG_RUNTIME_DIR` (or in
+    /// `/run/containers/UID`) and in `XDG_CONFIG_HOME` (or `~/.config`), and `config.json` in `DOCKER_CONFIG` (or
+    /// `~/.docker`).
+    ///
+    /// # Errors
+    /// [`ErrorKind::Option`] for a file that is no auth file, or that was named and cannot be read.
+    pub fn system_auth_files(self) -> Result<Self, Error> {
+        let files = authfiles::find().map_err(unusable)?;
+        Ok(files.into_iter().fold(self, Self::auth_file))
+    }
+
+    /// Runs the programs that auth files name as keepers of credentials, when a registry asks for one. Without this,
+    /// what they keep is passed over.
+    #[cfg(feature = "credential-helpers")]
+    pub fn credential_helpers(mut self, helpers: CredentialHelpers) -> Self {
+        self.network = self.network.credential_helpers(helpers);
+        self
+    }
+
+    /// Lets the token server at `realm_host` see the credential of the registry `host`. Not needed for servers on the
+    /// registry's own host, below or above it, nor for those of large registries.
+    pub fn token_server(mut self, host: &str, realm_host: &str) -> Self {
+        self.network = self.network.token_server(host, realm_host);
         self
     }
 
@@ -158,10 +196,7 @@ impl Builder {
     /// # Errors
     /// [`ErrorKind::Option`] when an option, such as a certificate, cannot be used.
     pub fn build(self) -> Result<Client, Error> {
-        let network = self
-            .network
-            .build()
-            .map_err(|e| Error::new(Action::Configure, "", Fault::from(e).with_kind(ErrorKind::Option)))?;
+        let network = self.network.build().map_err(|e| unusable(e.into()))?;
         Ok(Client {
             shared: Arc::new(Shared {
                 work_dir: self.work_dir,
@@ -174,6 +209,11 @@ impl Builder {
             }),
         })
     }
+}
+
+/// An option that does not do.
+fn unusable(fault: Fault) -> Error {
+    Error::new(Action::Configure, "", fault.with_kind(ErrorKind::Option))
 }
 
 /// The part of the [`Builder`] that is for laboratories.

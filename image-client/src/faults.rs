@@ -7,7 +7,7 @@ impl From<distribution::Error> for Fault {
     fn from(error: distribution::Error) -> Self {
         use distribution::ErrorKind as Kind;
         let kind = match error.kind() {
-            Kind::Invalid => ErrorKind::Option,
+            Kind::Invalid | Kind::Credentials => ErrorKind::Option,
             Kind::NotFound | Kind::Ambiguous => ErrorKind::NotFound,
             Kind::Unauthorized => ErrorKind::Unauthorized,
             Kind::Denied => ErrorKind::Denied,

@@ -41,6 +41,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod authfiles;
 mod blocking;
 mod bridge;
 mod client;
@@ -65,7 +66,9 @@ mod stack;
 mod tend;
 
 pub use client::{Builder, Client, DEFAULT_WORK_DIR, Dangerous, Request};
-pub use distribution::{AuthFile, Credential};
+#[cfg(feature = "credential-helpers")]
+pub use distribution::CredentialHelpers;
+pub use distribution::{AuthFile, BoxFuture, Credential, Credentials, Supplied};
 pub use error::{Action, Error, ErrorKind, LayerAt};
 pub use image_spec::{Digest, ImageConfig, Platform, Reference};
 pub use manage::{Removed, Stored};

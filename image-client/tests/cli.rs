@@ -5,6 +5,7 @@ mod common;
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
@@ -78,7 +79,13 @@ fn command(lab: &Lab, words: &str) -> Command {
         .arg("--work-dir")
         .arg(lab.work_dir())
         .args(rest.split_whitespace());
+    // Nobody's credentials but those of the test.
+    for variable in ["REGISTRY_AUTH_FILE", "DOCKER_CONFIG", "XDG_CONFIG_HOME"] {
+        command.env_remove(variable);
+    }
     command
+        .env("HOME", lab.path("home"))
+        .env("XDG_RUNTIME_DIR", lab.path("run"))
         .current_dir(lab.path(""))
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -314,6 +321,90 @@ fn registries_are_reached_as_the_options_say() {
         );
         assert_eq!(names(&lab.path("flat")), ["etc", "two"]);
         fs::remove_dir_all(lab.path("flat")).unwrap();
+    }
+}
+
+#[test]
+fn credentials_are_found_where_they_usually_are() {
+    let lab = Lab::new();
+    let registry = Registry::builder()
+        .basic()
+        .credential("user", "pass:word")
+        .start();
+    registry.push("demo", "latest", &image());
+    let auths = |entry: Value| serde_json::json!({"auths": {registry.host(): entry}}).to_string();
+    let good = auths(serde_json::json!({"username": "user", "password": "pass:word"}));
+    let wrong = auths(serde_json::json!({"auth": "dXNlcjp3cm9uZw=="}));
+    let helped = serde_json::json!({"credHelpers": {registry.host(): "lab"}}).to_string();
+    let broken = "pass:word".to_owned();
+    let helper = lab.path("bin/docker-credential-lab");
+    fs::create_dir(lab.path("bin")).unwrap();
+    fs::write(
+        &helper,
+        "#!/bin/sh\necho '{\"Username\":\"user\",\"Secret\":\"pass:word\"}'\n",
+    )
+    .unwrap();
+    fs::set_permissions(&helper, fs::Permissions::from_mode(0o755)).unwrap();
+    let places = [
+        "run/containers/auth.json",
+        "home/.config/containers/auth.json",
+        "home/.docker/config.json",
+    ];
+    let none = &String::new();
+    for (files, options, variable, want) in [
+        ([&good, none, none], "", "", ""),
+        ([none, &good, none], "", "", ""),
+        ([none, none, &good], "", "", ""),
+        ([&good, &wrong, &wrong], "", "", ""),
+        ([none, &wrong, &good], "", "", "401"),
+        ([&broken, none, &good], "", "", "run/containers/auth.json"),
+        (
+            [&good, none, none],
+            "--auth-file run/containers/auth.json",
+            "home/other.json",
+            "",
+        ),
+        ([&wrong, none, none], "", "home/other.json", ""),
+        (
+            [&broken, &broken, &broken],
+            "--auth-file home/other.json",
+            "absent",
+            "",
+        ),
+        ([&broken, none, none], "--creds user:pass:word", "", ""),
+        ([&good, none, none], "", "absent", "absent"),
+        ([&helped, none, none], "--credential-helpers", "", ""),
+        ([&helped, none, none], "", "", "--credential-helpers"),
+    ] {
+        for (place, text) in places.iter().zip(files) {
+            let path = lab.path(place);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            let _ = fs::remove_file(&path);
+            if !text.is_empty() {
+                fs::write(path, text).unwrap();
+            }
+        }
+        fs::write(lab.path("home/other.json"), &good).unwrap();
+        let name = registry.reference("demo");
+        let words = format!("unpack --insecure-accept-any-image --plain-http {options} {name} flat");
+        let path = format!("{}:/usr/bin:/bin", lab.path("bin").display());
+        let output = command(&lab, &words)
+            .env("PATH", path)
+            .env("REGISTRY_AUTH_FILE", variable)
+            .output();
+        let told = Told::of(output.unwrap());
+        assert!(!told.err.contains("pass:word"), "{}", told.err);
+        match want {
+            "" => {
+                assert_eq!(told.status, 0, "{words} {variable}: {}", told.err);
+                fs::remove_dir_all(lab.path("flat")).unwrap();
+            }
+            want => assert!(
+                told.status == 1 && told.err.contains(want),
+                "{words} {variable}: {}",
+                told.err
+            ),
+        }
     }
 }
 

@@ -15,7 +15,8 @@ const MAX_PARAMETERS: usize = 32;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Challenge {
     Bearer {
-        realm: Url,
+        /// Not needed by those who have a token.
+        realm: Option<Url>,
         service: Option<String>,
         scope: Option<String>,
     },
@@ -38,8 +39,8 @@ impl Challenge {
             Reader { rest: text }.challenges(&mut all)?;
         }
         if let Some(bearer) = all.iter().find(|raw| raw.scheme == "bearer") {
-            let realm = bearer.get("realm").ok_or_else(malformed)?;
-            let realm = Url::parse(realm).map_err(|cause| malformed().because(cause))?;
+            let realm = bearer.get("realm").map(Url::parse).transpose();
+            let realm = realm.map_err(|cause| malformed().because(cause))?;
             let owned = |name| bearer.get(name).map(str::to_owned);
             return Ok(Self::Bearer {
                 realm,
@@ -70,7 +71,8 @@ impl Raw {
     }
 }
 
-fn malformed() -> Error {
+/// Also for a Bearer challenge without a realm where a token has to be fetched.
+pub(super) fn malformed() -> Error {
     Error::new(
         ErrorKind::BadResponse,
         "the registry's WWW-Authenticate header is malformed",

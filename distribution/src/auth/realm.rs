@@ -6,10 +6,14 @@
 //!
 //! 1. Any request needs https, or plain HTTP where the registry itself is spoken to without TLS
 //!    and the server is on the same host (or both are on the loopback).
-//! 2. The secret goes along only if the server's host is the registry's host, is under it, or
-//!    belongs to the same domain: the registry's host without its first label. That domain needs
-//!    two labels and must not look like a country's second level (`co.uk`). The user may name
-//!    further hosts. Otherwise the token is asked for without the secret.
+//! 2. The secret goes along only if the server's host is the registry's host, is below it or above
+//!    it, is one that a known registry is known to use, or is named by the user. Otherwise the
+//!    token is asked for without the secret.
+//!
+//! Below and above mean the tree of names: whoever runs a domain decides where the names below it
+//! lead, and what certificates they get. Two hosts beside each other are strangers, as tenants
+//! of `azurecr.io` or `amazonaws.com` are. No list of public suffixes would help to tell: it does
+//! not have the domains of registries, and a guest's copy would be old.
 
 use std::collections::BTreeSet;
 
@@ -26,30 +30,33 @@ pub(crate) fn admit(registry: &Origin, realm: &Origin) -> Result<(), Error> {
     Err(Error::new(ErrorKind::Denied, message))
 }
 
+/// Domains of registries, and the one token server beside them that they use. All have been seen in
+/// challenges of these registries. Hosts that only their provider can have.
+const KNOWN: [(&str, &str); 3] = [
+    ("docker.io", "auth.docker.io"),
+    ("registry.digitalocean.com", "api.digitalocean.com"),
+    ("aliyuncs.com", "dockerauth.cn-hangzhou.aliyuncs.com"),
+];
+
 /// Whether the secret of `registry` may be sent to `realm`, which was admitted before.
 pub(crate) fn may_see_secret(registry: &Origin, realm: &Origin, named: &BTreeSet<String>) -> bool {
-    if registry.host() == realm.host() || registry.loopback() && realm.loopback() {
+    let (host, realm_host) = (registry.host(), realm.host());
+    if host == realm_host || registry.loopback() && realm.loopback() || named.contains(realm_host) {
         return true;
     }
     if registry.ip().is_some() || realm.ip().is_some() {
-        return named.contains(realm.host());
+        return false;
     }
-    let domain = shared_domain(registry.host());
-    named.contains(realm.host())
-        || under(realm.host(), registry.host())
-        || domain.is_some_and(|domain| realm.host() == domain || under(realm.host(), domain))
+    let known =
+        |(domain, server): &(&str, &str)| realm_host == *server && (host == *domain || under(host, domain));
+    // A name of one label is a top level, or a machine on some local network.
+    let above = realm_host.contains('.') && under(host, realm_host);
+    above || under(realm_host, host) || KNOWN.iter().any(known)
 }
 
 fn under(host: &str, domain: &str) -> bool {
     host.strip_suffix(domain)
         .is_some_and(|front| front.len() > 1 && front.ends_with('.'))
-}
-
-fn shared_domain(host: &str) -> Option<&str> {
-    let (_, domain) = host.split_once('.')?;
-    let (second, top) = domain.rsplit_once('.')?;
-    let national = top.len() == 2 && second.len() <= 3 && !second.contains('.');
-    (!national && !second.is_empty()).then_some(domain)
 }
 
 #[cfg(test)]
@@ -62,37 +69,76 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_stays_in_the_registrys_domain() {
-        for (registry, realm, want) in [
-            ("https://ghcr.io", "https://ghcr.io", true),
+    fn a_secret_goes_to_whoever_runs_the_registry() {
+        let named = BTreeSet::from(["named.org".to_owned()]);
+        for (registry, realms) in [
+            ("registry-1.docker.io", "auth.docker.io"),
+            ("ghcr.io", "ghcr.io"),
+            ("quay.io", "quay.io"),
+            ("us-docker.pkg.dev", "us-docker.pkg.dev"),
+            ("registry.gitlab.com", "gitlab.com"),
+            ("team.azurecr.io", "team.azurecr.io"),
+            ("nvcr.io", "nvcr.io"),
+            ("registry.redhat.io", "registry.redhat.io"),
+            ("registry.digitalocean.com", "api.digitalocean.com"),
             (
-                "https://registry.example.com:5000",
-                "https://registry.example.com",
-                true,
+                "registry.cn-shanghai.aliyuncs.com",
+                "dockerauth.cn-hangzhou.aliyuncs.com",
             ),
-            ("https://registry-1.docker.io", "https://auth.docker.io", true),
-            ("https://registry.gitlab.com", "https://gitlab.com", true),
-            ("https://example.com", "https://auth.example.com", true),
-            ("https://localhost:5000", "https://127.0.0.1:5001", true),
-            ("https://ghcr.io", "https://evil.io", false),
-            ("https://ghcr.io", "https://notghcr.io", false),
-            ("https://registry.example.com", "https://evil.com", false),
+            ("harbor.example.com:8443", "harbor.example.com named.org"),
             (
-                "https://registry.example.com",
-                "https://registry.example.com.evil.com",
-                false,
+                "registry.gitlab.example.com:5000",
+                "gitlab.example.com example.com",
             ),
-            ("https://shop.co.uk", "https://evil.co.uk", false),
-            ("https://192.0.2.1", "https://192.0.2.2", false),
-            ("https://1.2.example.com", "https://[2001:db8::1]", false),
-            ("https://registry.example.com", "https://named.org", true),
+            ("example.com", "auth.example.com login.auth.example.com"),
+            ("localhost:5000", "127.0.0.1:5001 [::1]:5002"),
+            ("192.0.2.1:5000", "192.0.2.1:5001 named.org"),
         ] {
-            let named = BTreeSet::from(["named.org".to_owned()]);
-            assert_eq!(
-                may_see_secret(&origin(registry), &origin(realm), &named),
-                want,
-                "{registry} {realm}"
-            );
+            for realm in realms.split(' ') {
+                let (registry, realm) = (
+                    origin(&format!("https://{registry}")),
+                    origin(&format!("https://{realm}")),
+                );
+                assert!(may_see_secret(&registry, &realm, &named), "{registry} {realm}");
+            }
+        }
+    }
+
+    #[test]
+    fn strangers_see_no_secret() {
+        for (registry, realms) in [
+            ("ghcr.io", "evil.io notghcr.io ghcr.io.evil.io io"),
+            ("a.azurecr.io", "b.azurecr.io x.a.b.azurecr.io"),
+            (
+                "1.dkr.ecr.us-east-1.amazonaws.com",
+                "2.dkr.ecr.us-east-1.amazonaws.com x.s3.amazonaws.com",
+            ),
+            (
+                "registry.example.com",
+                "auth.example.com evil.com registry.example.com.evil.com",
+            ),
+            ("registry-1.docker.io", "auth.docker.io.evil.com evil.docker.io"),
+            ("evil.com", "auth.docker.io api.digitalocean.com"),
+            ("evildocker.io", "auth.docker.io"),
+            (
+                "registry.cn-shanghai.aliyuncs.com",
+                "dockerauth.oss-cn-hangzhou.aliyuncs.com",
+            ),
+            ("shop.co.uk", "evil.co.uk uk"),
+            ("192.0.2.1", "192.0.2.2 2.1 example.com"),
+            ("1.2.example.com", "[2001:db8::1]"),
+            ("registry.example.com", "127.0.0.1 localhost"),
+        ] {
+            for realm in realms.split(' ') {
+                let (registry, realm) = (
+                    origin(&format!("https://{registry}")),
+                    origin(&format!("https://{realm}")),
+                );
+                assert!(
+                    !may_see_secret(&registry, &realm, &BTreeSet::new()),
+                    "{registry} {realm}"
+                );
+            }
         }
     }
 

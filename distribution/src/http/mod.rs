@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! HTTP as registries use it: bodiless requests over kept connections, redirects, and
+//! HTTP as registries and token servers use it: requests over kept connections, redirects, and
 //! limits on everything a peer may send. Knows nothing of images or tokens.
 
 mod body;
@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http_body_util::Empty;
+use http_body_util::Full;
 use hyper::header::{self, HeaderMap, HeaderValue};
 use hyper::http::uri::Scheme;
 use hyper::{Method, Request, StatusCode, Uri, Version};
@@ -32,7 +32,7 @@ use crate::{Error, ErrorKind};
 pub(crate) use self::body::Body;
 pub(crate) use self::range::{Part, Wanted};
 pub(crate) use self::tls::Trust;
-pub(crate) use self::url::{Origin, Url};
+pub(crate) use self::url::{Origin, Url, pairs};
 pub(crate) use self::wait::retry_after;
 
 /// Redirects in a row. Registries use one, registries behind a load balancer two.
@@ -52,7 +52,7 @@ pub(crate) struct Http {
     retry: Retry,
 }
 
-/// One GET or HEAD request.
+/// One GET or HEAD request, or a POST of a form.
 #[derive(Clone, Copy)]
 pub(crate) struct Ask<'a> {
     pub(crate) url: &'a Url,
@@ -61,6 +61,8 @@ pub(crate) struct Ask<'a> {
     /// Only the head of the response, without its body.
     pub(crate) head: bool,
     pub(crate) range: Option<Wanted>,
+    /// Makes it a POST of this form, already encoded.
+    pub(crate) form: Option<&'a Bytes>,
 }
 
 impl<'a> Ask<'a> {
@@ -71,6 +73,7 @@ impl<'a> Ask<'a> {
             authorization: None,
             head: false,
             range: None,
+            form: None,
         }
     }
 }
@@ -124,7 +127,12 @@ impl Http {
             let message = format!("plain HTTP was not allowed for this host: `{origin}`");
             return Err(Error::new(ErrorKind::Denied, message));
         }
-        if let Some(sender) = self.pool.take(origin) {
+        // A kept connection may be closed already, and a form is not sent twice by chance.
+        let kept = match ask.form {
+            None => self.pool.take(origin),
+            Some(_) => None,
+        };
+        if let Some(sender) = kept {
             match self.exchange(sender, ask).await {
                 Err(failed) if failed.stale => {}
                 outcome => return outcome.map_err(|failed| failed.error),
@@ -138,7 +146,8 @@ impl Http {
     }
 
     /// The response at the end of at most [`MAX_REDIRECTS`] redirects. The authorization stays
-    /// behind for good at the first change of origin.
+    /// behind for good at the first change of origin. A form goes nowhere but where it was meant
+    /// to: this is for requests without one.
     pub(crate) async fn follow(&self, ask: Ask<'_>) -> Result<Response, Error> {
         let mut url = ask.url.clone();
         let mut authorization = ask.authorization;
@@ -147,6 +156,7 @@ impl Http {
                 .get(Ask {
                     url: &url,
                     authorization,
+                    form: None,
                     ..ask
                 })
                 .await?;
@@ -223,15 +233,16 @@ impl Response {
 }
 
 /// `absolute`: HTTP/2 has the host in the URL (RFC 9113 section 8.3.1), HTTP/1.1 in a header.
-fn request(ask: Ask<'_>, absolute: bool) -> Result<Request<Empty<Bytes>>, Error> {
+fn request(ask: Ask<'_>, absolute: bool) -> Result<Request<Full<Bytes>>, Error> {
     let bad = |cause: Box<dyn std::error::Error + Send + Sync>| {
         Error::new(ErrorKind::Invalid, "the request cannot be written").because(cause)
     };
     let (origin, path) = (ask.url.origin(), ask.url.request_target());
     let mut request = Request::builder()
-        .method(match ask.head {
-            true => Method::HEAD,
-            false => Method::GET,
+        .method(match (ask.head, ask.form) {
+            (true, _) => Method::HEAD,
+            (false, None) => Method::GET,
+            (false, Some(_)) => Method::POST,
         })
         .header(header::USER_AGENT, USER_AGENT)
         .header(header::ACCEPT, HeaderValue::from_static(ask.accept))
@@ -251,7 +262,16 @@ fn request(ask: Ask<'_>, absolute: bool) -> Result<Request<Empty<Bytes>>, Error>
     if let Some(range) = ask.range {
         request = request.header(header::RANGE, range.header());
     }
-    request.body(Empty::new()).map_err(|cause| bad(Box::new(cause)))
+    let body = ask.form.cloned().unwrap_or_default();
+    if !body.is_empty() {
+        request = request.header(
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("application/x-www-form-urlencoded"),
+        );
+    }
+    request
+        .body(Full::new(body))
+        .map_err(|cause| bad(Box::new(cause)))
 }
 
 /// A request may be sent again on a new connection when a kept one broke before the response: the

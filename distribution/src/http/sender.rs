@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The sending half of a connection, in either version of HTTP. All requests are bodiless.
+//! The sending half of a connection, in either version of HTTP.
 
 use bytes::Bytes;
-use http_body_util::Empty;
+use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
 #[cfg(feature = "http2")]
@@ -13,10 +13,10 @@ use hyper::{Request, Response};
 #[derive(Debug)]
 pub(crate) enum Sender {
     /// HTTP/1.1: one request after the other.
-    Single(http1::SendRequest<Empty<Bytes>>),
+    Single(http1::SendRequest<Full<Bytes>>),
     /// HTTP/2: any number of requests at once.
     #[cfg(feature = "http2")]
-    Shared(http2::SendRequest<Empty<Bytes>>),
+    Shared(http2::SendRequest<Full<Bytes>>),
 }
 
 impl Sender {
@@ -45,7 +45,7 @@ impl Sender {
         }
     }
 
-    pub(crate) async fn send(&mut self, request: Request<Empty<Bytes>>) -> hyper::Result<Response<Incoming>> {
+    pub(crate) async fn send(&mut self, request: Request<Full<Bytes>>) -> hyper::Result<Response<Incoming>> {
         match self {
             Self::Single(sender) => {
                 sender.ready().await?;

@@ -6,6 +6,7 @@ use std::fmt;
 use std::net::IpAddr;
 
 use hyper::Uri;
+use zeroize::Zeroizing;
 
 use crate::error::clean;
 use crate::{Error, ErrorKind};
@@ -161,17 +162,10 @@ impl Url {
     }
 
     /// The same URL with `name=value` pairs added to its query.
-    pub(crate) fn with_query(&self, pairs: &[(&str, &str)]) -> Result<Self, Error> {
-        let mut path = self.path.to_string();
-        let mut separator = if self.path.query().is_some() { '&' } else { '?' };
-        for (name, value) in pairs {
-            path.push(separator);
-            path.push_str(name);
-            path.push('=');
-            escape(value, &mut path);
-            separator = '&';
-        }
-        self.origin.url(&path)
+    pub(crate) fn with_query(&self, query: &[(&str, &str)]) -> Result<Self, Error> {
+        let separator = if self.path.query().is_some() { '&' } else { '?' };
+        self.origin
+            .url(&format!("{}{separator}{}", self.path, *pairs(query)))
     }
 
     pub(crate) fn origin(&self) -> &Origin {
@@ -225,6 +219,22 @@ fn without_dots(path: &str) -> String {
         kept.push("");
     }
     format!("/{}", kept.join("/"))
+}
+
+/// `name=value` pairs as a query or a form has them. They may be secret.
+pub(crate) fn pairs(pairs: &[(&str, &str)]) -> Zeroizing<String> {
+    // Room for the worst case: growing would leave copies behind.
+    let room = pairs.iter().map(|(name, value)| name.len() + 3 * value.len() + 2);
+    let mut text = Zeroizing::new(String::with_capacity(room.sum()));
+    for (name, value) in pairs {
+        if !text.is_empty() {
+            text.push('&');
+        }
+        text.push_str(name);
+        text.push('=');
+        escape(value, &mut text);
+    }
+    text
 }
 
 /// Percent-encodes all but RFC 3986's unreserved characters and the `/` and `:` of scopes.

@@ -5,6 +5,8 @@ mod archive;
 mod auth;
 mod blobs;
 mod frugal;
+#[cfg(feature = "credential-helpers")]
+mod helpers;
 mod hostile;
 #[cfg(feature = "http2")]
 mod http2;
@@ -12,8 +14,11 @@ mod image;
 mod lanes;
 mod layout;
 mod net;
+mod oauth;
 mod pull;
 mod resolve;
 mod resume;
 mod retry;
+mod secrets;
 mod server;
+mod supply;

@@ -21,6 +21,7 @@ pub(crate) struct Asked {
     pub(crate) method: String,
     pub(crate) path: String,
     pub(crate) headers: Vec<(String, String)>,
+    pub(crate) body: String,
 }
 
 impl Asked {
@@ -345,11 +346,18 @@ async fn read_head<S: AsyncRead + Unpin>(stream: &mut S) -> io::Result<Option<As
     let headers = pairs
         .map(|(name, value)| (name.to_lowercase(), value.to_owned()))
         .collect();
-    Ok(Some(Asked {
+    let mut asked = Asked {
         method,
         path,
         headers,
-    }))
+        body: String::new(),
+    };
+    if let Some(length) = asked.header("content-length") {
+        let mut body = vec![0; length.parse().unwrap()];
+        stream.read_exact(&mut body).await?;
+        asked.body = String::from_utf8(body).unwrap();
+    }
+    Ok(Some(asked))
 }
 
 /// A certificate authority of the test's own, in PEM, and a server's side of it.

@@ -124,9 +124,17 @@ pub(crate) struct Options {
     /// Read the credential, one line USER:PASS, from stdin.
     #[arg(long, conflicts_with = "auth_file")]
     pub(crate) creds_stdin: bool,
-    /// A file of credentials by registry, as written by `docker login` or `podman login`.
+    /// The file of credentials by registry, as written by `docker login` or `podman login`; without it and without
+    /// --creds those are used which podman and docker would use.
     #[arg(long, value_name = "FILE")]
     pub(crate) auth_file: Option<PathBuf>,
+    /// Run the programs `docker-credential-NAME` in PATH which such a file names as keepers of credentials.
+    #[arg(long, conflicts_with_all = ["creds", "creds_stdin"])]
+    pub(crate) credential_helpers: bool,
+    /// Let this token server see the registry's credential although it is neither on the registry's host nor below
+    /// or above it.
+    #[arg(long, value_name = "HOST")]
+    pub(crate) token_server: Vec<String>,
     /// The platform wanted, when the image is for several; by default this machine's.
     #[arg(long, value_name = "OS/ARCH[/VARIANT]", value_parser = platform)]
     pub(crate) platform: Option<Platform>,
@@ -212,6 +220,7 @@ mod tests {
             "pull --snapshotter erofs busybox /b",
             "pull --creds-stdin --platform linux/arm64/v8 busybox /b",
             "unpack --auth-file /a oci-layout:/x:y /d",
+            "inspect --auth-file /a --credential-helpers --token-server a.b --token-server c.d busybox",
             "inspect oci-archive:/x.tar --json",
             "images --work-dir /w --json",
             "rm --work-dir /w busybox",
@@ -228,6 +237,7 @@ mod tests {
             "pull busybox",
             "pull --policy p --insecure-accept-any-image busybox /b",
             "pull --creds a:b --creds-stdin busybox /b",
+            "pull --creds a:b --credential-helpers busybox /b",
             "pull --snapshotter btrfs busybox /b",
             "pull --progress loud busybox /b",
             "images --creds a:b",

@@ -143,6 +143,11 @@ pub(crate) fn printable(text: &str) -> String {
 
 /// What to do. `lower` is what the failing part of the library says; where an option helps, it is named instead.
 fn hint(action: Action, kind: &ErrorKind, lower: Option<&str>) -> Option<String> {
+    for (end, option) in ALLOWING {
+        if let Some(text) = lower.filter(|text| text.ends_with(end)) {
+            return Some(format!("{} with {option}", printable(text)));
+        }
+    }
     let text = match kind {
         ErrorKind::NoPolicy => {
             "write /etc/containers/policy.json or name a policy with --policy; in a laboratory --insecure-accept-any-image"
@@ -168,6 +173,12 @@ fn hint(action: Action, kind: &ErrorKind, lower: Option<&str>) -> Option<String>
     };
     Some(text.to_owned())
 }
+
+/// Ends of the library's hints that an option answers.
+const ALLOWING: [(&str, &str); 2] = [
+    (": allow it by name", "--token-server"),
+    (": allow credential helpers", "--credential-helpers"),
+];
 
 /// What helps with a kind of failure when nothing more exact is known.
 fn general(kind: &ErrorKind) -> Option<&'static str> {
@@ -236,6 +247,18 @@ mod tests {
             (Action::Pull, ErrorKind::NoPolicy, None, "--policy"),
             (Action::Pull, ErrorKind::Tls, Some("lower"), "--ca-cert"),
             (Action::Pull, ErrorKind::Unauthorized, None, "--creds-stdin"),
+            (
+                Action::Pull,
+                ErrorKind::Unauthorized,
+                Some("token server `x`: allow it by name"),
+                "allow it by name with --token-server",
+            ),
+            (
+                Action::Pull,
+                ErrorKind::NotFound,
+                Some("kept by `x`: allow credential helpers"),
+                "with --credential-helpers",
+            ),
             (Action::Pull, ErrorKind::Platform, None, "--platform"),
             (
                 Action::Pull,

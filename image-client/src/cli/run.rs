@@ -7,7 +7,8 @@ use std::path::Path;
 
 use anyhow::{Context, anyhow};
 use image_client::{
-    AuthFile, Builder, Client, Credential, ImageName, NameError, Policy, PolicyErrorKind, Request,
+    AuthFile, Builder, Client, Credential, CredentialHelpers, ImageName, NameError, Policy, PolicyErrorKind,
+    Request,
 };
 use serde::Serialize;
 use serde_json::json;
@@ -100,6 +101,9 @@ fn prepare(options: &Options, image: &str) -> Result<(Client, Request), Failure>
         if options.plain_http {
             builder = builder.dangerous().plain_http(host);
         }
+        for realm_host in &options.token_server {
+            builder = builder.token_server(host, realm_host);
+        }
         builder = credentials(builder, options, host)?;
     }
     if let Some(platform) = &options.platform {
@@ -149,8 +153,15 @@ fn credentials(builder: Builder, options: &Options, host: &str) -> Result<Builde
             .map_err(Failure::option)?;
         return Ok(builder.credential(host, credential));
     }
+    let builder = match options.credential_helpers {
+        true => {
+            let path = std::env::var_os("PATH").unwrap_or_default();
+            builder.credential_helpers(CredentialHelpers::in_folders(std::env::split_paths(&path)))
+        }
+        false => builder,
+    };
     let Some(file) = &options.auth_file else {
-        return Ok(builder);
+        return Ok(builder.system_auth_files()?);
     };
     let parsed = read(file).and_then(|bytes| Ok(AuthFile::parse(&bytes)?));
     let parsed = parsed.with_context(|| format!("cannot use --auth-file `{}`", file.display()));
