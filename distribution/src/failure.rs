@@ -14,6 +14,8 @@ use crate::{Error, ErrorKind};
 const MAX_DOCUMENT: usize = 16 << 10;
 /// Messages of one error document that are repeated.
 const MAX_MESSAGES: usize = 3;
+/// Bytes of a secret that is looked for in them; shorter ones are in words by chance.
+const MIN_SECRET: usize = 4;
 
 /// The distribution specification's error document; token servers use some of `details`, `message`
 /// and OAuth2's `error_description`.
@@ -65,7 +67,7 @@ pub(crate) async fn of(response: Response, who: &str, secrets: &[Zeroizing<Strin
 }
 
 fn hiding(mut message: String, secrets: &[Zeroizing<String>]) -> String {
-    for secret in secrets.iter().filter(|secret| !secret.is_empty()) {
+    for secret in secrets.iter().filter(|secret| secret.len() >= MIN_SECRET) {
         message = message.replace(secret.as_str(), "***");
     }
     message

@@ -11,9 +11,9 @@ use crate::server::{Asked, Reply, Server, authority};
 const SECRET: &str = "r1+/=";
 const FORM: &str = "application/x-www-form-urlencoded";
 /// What a POST of the identity token looks like.
-const REFRESH: &str = "grant_type=refresh_token&refresh_token=r1%2B%2F%3D&service=svc%20one\
+const REFRESH: &str = "grant_type=refresh_token&refresh_token=r1%2B/%3D&service=svc%20one\
     &scope=repository:ns/app:pull&client_id=image-client";
-const PASSWORD: &str = "grant_type=password&username=a%26b&password=r1%2B%2F%3D&service=svc%20one\
+const PASSWORD: &str = "grant_type=password&username=a%26b&password=r1%2B/%3D&service=svc%20one\
     &scope=repository:ns/app:pull&client_id=image-client";
 /// `:r1+/=`, as those token servers want it that know passwords only.
 const AS_PASSWORD: &str = "Basic OnIxKy89";

@@ -100,7 +100,7 @@ async fn the_log_of_everything_holds_no_secret() {
                 match asked.header("authorization") {
                     // A token that ends, a refusal, a broken connection.
                     Some("Bearer tok-1") if asked.path.contains("/blobs/") => Reply::challenge(challenge),
-                    Some(_) if asked.path.contains("/gone") => Reply::error(404, &echo(asked)),
+                    Some(sent) if asked.path.contains("/gone") => Reply::error(404, sent),
                     Some(_) if asked.path.contains("/cut") => Reply::ok("").claiming(5),
                     Some(_) => image().serve(asked),
                     None => Reply::challenge(challenge),
