@@ -11,8 +11,9 @@ use image_spec::Reference;
 use crate::auth::{CredentialHelpers, Helpers};
 use crate::auth::{Keyring, Sessions, named};
 use crate::fetch::Lanes;
+use crate::foreign::WithForeign;
 use crate::http::{Http, Origin, Trust};
-use crate::{AuthFile, Credential, Credentials, Error, Parallel, Registry, Retry};
+use crate::{AuthFile, Credential, Credentials, Error, Parallel, Registry, Retry, Source};
 
 /// Time for each step to a connection: name and TCP together, then TLS.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -35,6 +36,8 @@ pub(crate) struct Shared {
     pub(crate) http: Http,
     pub(crate) sessions: Sessions,
     pub(crate) lanes: Lanes,
+    /// Where blobs may come from that a manifest says are elsewhere.
+    pub(crate) foreign: HashSet<Origin>,
     plain: HashSet<Origin>,
     realms: BTreeMap<String, BTreeSet<String>>,
 }
@@ -46,6 +49,7 @@ pub struct ClientBuilder {
     pems: Vec<Vec<u8>>,
     system_roots: bool,
     plain: Vec<String>,
+    foreign: Vec<String>,
     keyring: Keyring,
     realms: BTreeMap<String, BTreeSet<String>>,
     connect: Duration,
@@ -61,6 +65,7 @@ impl Client {
             pems: Vec::new(),
             system_roots: true,
             plain: Vec::new(),
+            foreign: Vec::new(),
             keyring: Keyring::default(),
             realms: BTreeMap::new(),
             connect: CONNECT_TIMEOUT,
@@ -89,6 +94,12 @@ impl Client {
             session,
             realms,
         ))
+    }
+
+    /// The same source, which also gives blobs that it lacks itself and whose descriptors name
+    /// other places for them, on hosts allowed by [`foreign_host`](ClientBuilder::foreign_host).
+    pub fn with_foreign(&self, source: Arc<dyn Source>) -> Arc<dyn Source> {
+        Arc::new(WithForeign::new(source, Arc::clone(&self.shared)))
     }
 
     fn origin(&self, host: &str) -> Result<Origin, Error> {
@@ -121,6 +132,15 @@ impl ClientBuilder {
     #[must_use]
     pub fn plain_http(mut self, host: &str) -> Self {
         self.plain.push(host.to_owned());
+        self
+    }
+
+    /// Lets blobs that a manifest says are elsewhere be fetched from this host and port, 443 unless
+    /// written: over TLS, without credentials, and checked like all others. See
+    /// [`with_foreign`](Client::with_foreign).
+    #[must_use]
+    pub fn foreign_host(mut self, host: &str) -> Self {
+        self.foreign.push(host.to_owned());
         self
     }
 
@@ -206,6 +226,11 @@ impl ClientBuilder {
             .iter()
             .map(|host| origin(host, true))
             .collect::<Result<HashSet<_>, _>>()?;
+        let foreign = self
+            .foreign
+            .iter()
+            .map(|host| Origin::new(host, false))
+            .collect::<Result<HashSet<_>, _>>()?;
         let trust = Trust::new(&self.pems, self.system_roots)?;
         let http = Http::new(trust, plain.clone(), self.connect, self.idle, self.retry);
         let Self {
@@ -220,6 +245,7 @@ impl ClientBuilder {
                 http,
                 sessions,
                 lanes: Lanes::new(parallel),
+                foreign,
                 plain,
                 realms,
             }),

@@ -16,8 +16,8 @@ use image_spec::Hasher;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::JoinHandle;
 
+use crate::foreign::Peer;
 use crate::http::Url;
-use crate::registry::Registry;
 use crate::remote::{Remote, WORTHWHILE};
 use crate::{Error, ErrorKind};
 
@@ -100,7 +100,7 @@ struct Ahead {
 }
 
 struct Template {
-    registry: Registry,
+    peer: Peer,
     url: Url,
     size: u64,
     /// Where the registry sent us, and where the next range lies, too.
@@ -116,17 +116,17 @@ struct Lane {
 
 impl Fetch {
     /// Asks for the blob, so that one that is not there is known before its first byte is wanted.
-    pub(crate) async fn open(registry: Registry, lanes: &Lanes, url: Url, size: u64) -> Result<Self, Error> {
+    pub(crate) async fn open(peer: Peer, lanes: &Lanes, url: Url, size: u64) -> Result<Self, Error> {
         let plan = lanes.plan;
         let first = match plan.ranges > 1 && size >= plan.above {
             true => plan.bytes.min(size),
             false => size,
         };
-        let mut single = Remote::new(registry.clone(), url.clone(), size, 0, first);
+        let mut single = Remote::new(peer.clone(), url.clone(), size, 0, first);
         single.begin().await?;
         let ahead = (first < size && single.is_divided()).then(|| Ahead {
             template: Template {
-                registry,
+                peer,
                 url,
                 size,
                 direct: Arc::new(Mutex::new(single.elsewhere())),
@@ -216,7 +216,7 @@ impl Ahead {
 
 impl Template {
     fn lane(&self, start: u64, stop: u64, room: Option<OwnedSemaphorePermit>) -> Lane {
-        let remote = Remote::new(self.registry.clone(), self.url.clone(), self.size, start, stop)
+        let remote = Remote::new(self.peer.clone(), self.url.clone(), self.size, start, stop)
             .strictly(Arc::clone(&self.direct));
         let (sender, pieces) = mpsc::unbounded_channel();
         Lane {

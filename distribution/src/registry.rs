@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //! A repository on a registry (distribution-spec, section Pull).
 
+mod list;
+
 use std::collections::BTreeSet;
 use std::ops::Range;
 use std::sync::Arc;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use hyper::StatusCode;
 use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderName};
 use image_spec::{Algorithm, Descriptor, Digest, MAX_MANIFEST, MAX_TAG, MediaType};
@@ -13,11 +15,12 @@ use image_spec::{Algorithm, Descriptor, Digest, MAX_MANIFEST, MAX_TAG, MediaType
 use crate::auth::{Grant, Session};
 use crate::client::Shared;
 use crate::fetch::Fetch;
+use crate::foreign::{Peer, collect};
 use crate::http::{Ask, Origin, Response, Url};
 use crate::remote::Remote;
 use crate::retry::Tries;
 use crate::source::check_range;
-use crate::{Blob, BoxFuture, Error, ErrorKind, Fetched, Source, Target, failure};
+use crate::{Blob, BoxFuture, Error, ErrorKind, Fetched, Listing, Source, Target, failure};
 
 /// All four kinds of documents, so that one request is enough whatever a tag names.
 const DOCUMENTS: &str = "application/vnd.oci.image.index.v1+json, \
@@ -103,7 +106,7 @@ impl Registry {
             return Ok(Blob::whole(descriptor, data.clone()));
         }
         let url = self.blob_url(descriptor)?;
-        let fetch = Fetch::open(self.clone(), &self.shared.lanes, url, descriptor.size).await?;
+        let fetch = Fetch::open(self.peer(), &self.shared.lanes, url, descriptor.size).await?;
         Ok(Blob::fetched(descriptor, fetch))
     }
 
@@ -113,12 +116,18 @@ impl Registry {
             return Blob::whole(descriptor, data.clone()).part(range).await;
         }
         let url = self.blob_url(descriptor)?;
-        let mut remote = Remote::new(self.clone(), url, descriptor.size, range.start, range.end);
-        let mut part = BytesMut::new();
-        while let Some(bytes) = remote.chunk(None).await? {
-            part.extend_from_slice(&bytes);
-        }
-        Ok(part.freeze())
+        collect(Remote::new(
+            self.peer(),
+            url,
+            descriptor.size,
+            range.start,
+            range.end,
+        ))
+        .await
+    }
+
+    fn peer(&self) -> Peer {
+        Peer::Registry(self.clone())
     }
 
     /// One HEAD request if nothing changed. Registries that cannot answer it, or not in these
@@ -158,7 +167,7 @@ impl Registry {
 
     fn document_url(&self, target: &Target) -> Result<Url, Error> {
         let name = match target {
-            Target::Only => {
+            Target::Only | Target::Number(_) => {
                 return Err(Error::new(
                     ErrorKind::Invalid,
                     "a registry has no only image: name a tag or a digest",
@@ -279,6 +288,33 @@ impl Source for Registry {
         Box::pin(async move {
             let newer = self.newer(target, known).await;
             newer.map_err(|error| error.doing(|| format!("document {target} of `{}`", self.name)))
+        })
+    }
+
+    fn size<'a>(&'a self, digest: &'a Digest) -> BoxFuture<'a, Result<u64, Error>> {
+        Box::pin(async move {
+            let size = self.blob_size(digest).await;
+            size.map_err(|error| error.doing(|| format!("blob `{}` of `{}`", digest.short(), self.name)))
+        })
+    }
+
+    fn tags<'a>(&'a self, listing: &'a Listing) -> BoxFuture<'a, Result<Vec<String>, Error>> {
+        Box::pin(async move {
+            let tags = self.list_tags(listing).await;
+            tags.map_err(|error| error.doing(|| format!("tags of `{}`", self.name)))
+        })
+    }
+
+    fn referrers<'a>(
+        &'a self,
+        subject: &'a Digest,
+        artifact_type: Option<&'a str>,
+    ) -> BoxFuture<'a, Result<Vec<Descriptor>, Error>> {
+        Box::pin(async move {
+            let found = self.list_referrers(subject, artifact_type).await;
+            found.map_err(|error| {
+                error.doing(|| format!("referrers of `{}` in `{}`", subject.short(), self.name))
+            })
         })
     }
 

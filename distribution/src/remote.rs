@@ -12,8 +12,8 @@ use hyper::header::{ETAG, HeaderMap, HeaderValue};
 use hyper::{StatusCode, Version};
 use image_spec::Hasher;
 
+use crate::foreign::Peer;
 use crate::http::{Ask, Body, Part, Response, Url, Wanted};
-use crate::registry::Registry;
 use crate::retry::Tries;
 use crate::{Error, ErrorKind};
 
@@ -23,7 +23,7 @@ pub(crate) const WORTHWHILE: u64 = 64 << 10;
 
 /// A run of a blob's bytes, on its way.
 pub(crate) struct Remote {
-    registry: Registry,
+    peer: Peer,
     url: Url,
     /// Of the whole blob, in bytes.
     size: u64,
@@ -65,10 +65,10 @@ enum Step {
 
 impl Remote {
     /// The bytes from `at` to `stop` of a blob of `size` bytes.
-    pub(crate) fn new(registry: Registry, url: Url, size: u64, at: u64, stop: u64) -> Self {
-        let tries = registry.tries();
+    pub(crate) fn new(peer: Peer, url: Url, size: u64, at: u64, stop: u64) -> Self {
+        let tries = peer.tries();
         Self {
-            registry,
+            peer,
             url,
             size,
             at,
@@ -253,16 +253,16 @@ impl Remote {
             ..Ask::get(&self.url, ACCEPT)
         };
         if !self.strict {
-            return self.registry.ask(ask).await;
+            return self.peer.ask(ask).await;
         }
         let direct = self.direct().clone();
         if let Some(url) = direct
-            && let Ok(response) = self.registry.ask_elsewhere(Ask { url: &url, ..ask }).await
+            && let Ok(response) = self.peer.ask_elsewhere(Ask { url: &url, ..ask }).await
             && response.status == StatusCode::PARTIAL_CONTENT
         {
             return Ok(response);
         }
-        let response = self.registry.ask(ask).await?;
+        let response = self.peer.ask(ask).await?;
         *self.direct() = (response.url.origin() != self.url.origin()).then(|| response.url.clone());
         Ok(response)
     }

@@ -37,6 +37,15 @@ pub struct Resolved {
 /// if a manifest is not what its index says.
 pub async fn resolve(source: &dyn Source, target: &Target, platform: &Platform) -> Result<Resolved, Error> {
     let top = source.document(target).await?;
+    resolve_from(source, top, platform).await
+}
+
+/// The same for a document that was fetched already.
+///
+/// # Errors
+///
+/// As [`resolve`].
+pub async fn resolve_from(source: &dyn Source, top: Fetched, platform: &Platform) -> Result<Resolved, Error> {
     let mut current = top.clone();
     let mut found = None;
     for indexes in 0.. {

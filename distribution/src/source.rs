@@ -43,6 +43,22 @@ pub trait Source: Send + Sync + fmt::Debug {
         })
     }
 
+    /// The bytes that a blob has by the word of the source, unverified.
+    fn size<'a>(&'a self, digest: &'a Digest) -> BoxFuture<'a, Result<u64, Error>>;
+
+    /// The names of the images: a registry's tags of the repository, the names in a layout or
+    /// archive; all of them or those that `listing` wants, sorted as the source sorts them.
+    fn tags<'a>(&'a self, listing: &'a Listing) -> BoxFuture<'a, Result<Vec<String>, Error>>;
+
+    /// Descriptors of the manifests whose subject is `subject`: signatures, attestations, bills of
+    /// material; those of one artifact type, if it is given. At most [`image_spec::MAX_MANIFESTS`].
+    /// No more than the source's word: what they describe says itself to what it belongs.
+    fn referrers<'a>(
+        &'a self,
+        subject: &'a Digest,
+        artifact_type: Option<&'a str>,
+    ) -> BoxFuture<'a, Result<Vec<Descriptor>, Error>>;
+
     /// The bytes of a blob that `range` holds, at most [`MAX_RANGE`] of them and **unverified**:
     /// no part of a blob can be checked against its digest. Whoever asks must have other means.
     ///
@@ -88,6 +104,8 @@ pub enum Target {
     Only,
     /// By tag; in a layout by any of an entry's names.
     Tag(String),
+    /// By its place in the list of a layout or archive, counted from 0.
+    Number(usize),
     /// By digest.
     Digest(Digest),
 }
@@ -108,8 +126,31 @@ impl fmt::Display for Target {
         match self {
             Self::Only => f.write_str("the only image"),
             Self::Tag(tag) => write!(f, "`{}`", crate::error::clean(tag)),
+            Self::Number(number) => write!(f, "@{number}"),
             Self::Digest(digest) => write!(f, "`{digest}`"),
         }
+    }
+}
+
+/// Which names are wanted of a list that may be long.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Listing {
+    /// Only those behind this one, in the source's order.
+    pub after: Option<String>,
+    /// Only so many.
+    pub limit: Option<usize>,
+}
+
+impl Listing {
+    /// The wanted ones of all names there are, sorted, each once.
+    pub(crate) fn of(&self, mut names: Vec<String>) -> Vec<String> {
+        names.sort();
+        names.dedup();
+        if let Some(after) = &self.after {
+            names.retain(|name| name > after);
+        }
+        names.truncate(self.limit.unwrap_or(usize::MAX));
+        names
     }
 }
 

@@ -4,10 +4,11 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 #[cfg(feature = "credential-helpers")]
 use distribution::CredentialHelpers;
-use distribution::{AuthFile, Credential, Credentials};
+use distribution::{AuthFile, Credential, Credentials, Parallel, Retry};
 use image_spec::Platform;
 use meta_store::Store;
 use signature::Policy;
@@ -15,9 +16,9 @@ use tokio::sync::Semaphore;
 
 use crate::ImageName;
 use crate::authfiles;
-use crate::blocking::blocking;
 use crate::error::{Action, Error, ErrorKind, Fault};
 use crate::progress::Progress;
+use crate::threads::blocking;
 
 /// Where the store lies unless another place is named; the same as that of image-rs.
 pub const DEFAULT_WORK_DIR: &str = "/var/lib/image-client";
@@ -183,6 +184,37 @@ impl Builder {
     /// registry's own host, below or above it, nor for those of large registries.
     pub fn token_server(mut self, host: &str, realm_host: &str) -> Self {
         self.network = self.network.token_server(host, realm_host);
+        self
+    }
+
+    /// How what fails for the moment is met: no connection, a broken one, an overloaded registry.
+    pub fn retry(mut self, retry: Retry) -> Self {
+        self.network = self.network.retry(retry);
+        self
+    }
+
+    /// How large blobs are divided, where a single response is slow.
+    pub fn parallel(mut self, parallel: Parallel) -> Self {
+        self.network = self.network.parallel(parallel);
+        self
+    }
+
+    /// Time for each step to a connection, instead of 10 seconds.
+    pub fn connect_timeout(mut self, limit: Duration) -> Self {
+        self.network = self.network.connect_timeout(limit);
+        self
+    }
+
+    /// Time for which a registry may be silent, instead of 60 seconds. A whole blob may take any time.
+    pub fn idle_timeout(mut self, limit: Duration) -> Self {
+        self.network = self.network.idle_timeout(limit);
+        self
+    }
+
+    /// Lets blobs that a manifest says are elsewhere (`urls`) come from this host: over HTTPS, without credentials,
+    /// and checked like all others. No other host is ever asked for them.
+    pub fn foreign_host(mut self, host: &str) -> Self {
+        self.network = self.network.foreign_host(host);
         self
     }
 

@@ -64,6 +64,10 @@ impl fmt::Display for Error {
             Action::Pull => "pull",
             Action::Unpack => "unpack",
             Action::Inspect => "inspect",
+            Action::Manifest => "show the manifest of",
+            Action::Blob => "fetch a blob of",
+            Action::Tags => "list the tags of",
+            Action::Referrers => "list the referrers of",
             Action::Remove => "remove",
             Action::Unmount => "unmount",
             Action::Collect => "make room in",
@@ -96,6 +100,14 @@ pub enum Action {
     Unpack,
     /// Looking at an image.
     Inspect,
+    /// Fetching a manifest or an index.
+    Manifest,
+    /// Fetching a blob.
+    Blob,
+    /// Listing the tags of a repository.
+    Tags,
+    /// Listing what refers to an image.
+    Referrers,
     /// Listing the store's images.
     List,
     /// Removing an image from the store.

@@ -5,17 +5,17 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use distribution::Source;
-use image_spec::{Digest, Platform};
+use image_spec::{Digest, MediaType, Platform};
 use meta_store::{ImageRecord, Store};
 use signature::{Admitted, Candidate, Identity, Policy};
 
-use crate::blocking::blocking;
 use crate::client::{Request, Shared};
 use crate::error::{ErrorKind, Fault};
 use crate::name::ImageName;
 use crate::plan::Plan;
 use crate::progress::Event;
 use crate::source::{self, Place};
+use crate::threads::blocking;
 
 /// What a name stands for, not yet judged.
 #[derive(Debug)]
@@ -36,7 +36,8 @@ pub(crate) struct Document {
     pub(crate) digest: Digest,
 }
 
-/// Resolves the request's name. Asks the network for nothing when the name holds a digest which the store knows.
+/// Resolves the request's name. Asks the network for nothing when the name holds a digest which the store knows, and
+/// with one HEAD request when a tag still stands for what the store has under this name.
 pub(crate) async fn find(
     shared: &Arc<Shared>,
     store: Option<&Arc<Store>>,
@@ -44,18 +45,27 @@ pub(crate) async fn find(
 ) -> Result<Found, Fault> {
     let place = source::open(shared, &request.image).await?;
     let platform = request.platform.as_ref().unwrap_or(&shared.platform);
-    if let (Some(store), ImageName::Registry(reference)) = (store, &request.image)
-        && let Some(digest) = reference.digest()
-        && let Some(record) = known(store, *digest).await?
-        && record
-            .platform
-            .parse::<Platform>()
-            .is_ok_and(|own| platform.accepts(&own))
-    {
-        tracing::info!(%digest, "found in the store");
-        return Ok(Found::stored(place, *digest, record));
+    let mut top = None;
+    if let (Some(store), ImageName::Registry(reference)) = (store, &request.image) {
+        let record = match reference.digest() {
+            Some(digest) => known(store, *digest).await?,
+            None => named(store, place.name.clone()).await?,
+        };
+        if let Some(record) = record.filter(|record| suits(record, reference.digest(), platform)) {
+            let digest = reference.digest().copied().unwrap_or(record.top_digest);
+            if reference.digest().is_none() {
+                top = place.source.changed(&place.target, &digest).await?;
+            }
+            if top.is_none() {
+                tracing::info!(%digest, "found in the store");
+                return Ok(Found::stored(place, digest, record));
+            }
+        }
     }
-    let resolved = distribution::resolve(&*place.source, &place.target, platform).await?;
+    let resolved = match top {
+        Some(top) => distribution::resolve_from(&*place.source, top, platform).await?,
+        None => distribution::resolve(&*place.source, &place.target, platform).await?,
+    };
     let manifest = Document {
         bytes: resolved.manifest_bytes.bytes,
         digest: resolved.manifest_bytes.digest,
@@ -105,6 +115,25 @@ impl Found {
     }
 }
 
+/// Whether what was recorded is what the name would be resolved to for this platform.
+fn suits(record: &ImageRecord, digest: Option<&Digest>, platform: &Platform) -> bool {
+    let own = record.platform.parse::<Platform>();
+    if !own.is_ok_and(|own| platform.accepts(&own)) {
+        return false;
+    }
+    if digest == Some(&record.manifest_digest) {
+        return true;
+    }
+    match image_spec::Document::parse(&record.top, None) {
+        Ok(image_spec::Document::Manifest(_)) => true,
+        // The index may have one that suits this platform better. Of an index in an index no more is known.
+        Ok(image_spec::Document::Index(index)) => index.select(platform).is_ok_and(|entry| {
+            entry.digest == record.manifest_digest || matches!(entry.media_type, MediaType::Index(_))
+        }),
+        Err(_) => false,
+    }
+}
+
 /// The client's policy.
 pub(crate) fn policy(shared: &Shared) -> Result<&Policy, Fault> {
     shared
@@ -137,12 +166,25 @@ pub(crate) fn announce(plan: &Plan, found: &Found, request: &Request) {
     }
 }
 
-/// The record of an image by digest. A damaged one counts as none: the pull replaces it.
+/// The record of an image by digest.
 async fn known(store: &Arc<Store>, digest: Digest) -> Result<Option<ImageRecord>, Fault> {
+    recorded(store, move |store| store.image_by_digest(&digest)).await
+}
+
+/// The record of an image by its full name.
+async fn named(store: &Arc<Store>, name: String) -> Result<Option<ImageRecord>, Fault> {
+    recorded(store, move |store| store.image(&name)).await
+}
+
+/// A damaged record counts as none: the pull replaces it.
+async fn recorded(
+    store: &Arc<Store>,
+    ask: impl FnOnce(&Store) -> Result<Option<ImageRecord>, meta_store::Error> + Send + 'static,
+) -> Result<Option<ImageRecord>, Fault> {
     let store = Arc::clone(store);
-    blocking(move || match store.image_by_digest(&digest) {
+    blocking(move || match ask(&store) {
         Err(error) if error.kind() == meta_store::ErrorKind::Corrupt => {
-            tracing::warn!(%digest, %error, "a damaged record is ignored");
+            tracing::warn!(%error, "a damaged record is ignored");
             Ok(None)
         }
         other => Ok(other?),

@@ -11,11 +11,11 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use unpack::{Root, Whiteouts};
 
-use crate::blocking;
 use crate::bridge::{self, BlobReader};
 use crate::error::{ErrorKind, Fault};
 use crate::plan::{Layer, Plan};
 use crate::progress::{Event, LayerStage, Progress};
+use crate::threads;
 use crate::{folder, remove};
 
 /// Layers that are fetched while another is unpacked. Each holds at most a bridge's window in memory.
@@ -132,7 +132,7 @@ pub(crate) async fn fill(
         pumps.shutdown().await;
     }
     // Always awaited: when a failure is told, the folder is gone.
-    let applied = blocking::join(applying).await;
+    let applied = threads::join(applying).await;
     fetched?;
     applied
 }

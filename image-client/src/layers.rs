@@ -12,12 +12,12 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::task::JoinSet;
 use unpack::Root;
 
-use crate::blocking::{self, blocking};
 use crate::bridge::{self, BlobReader};
 use crate::client::Shared;
 use crate::error::{ErrorKind, Fault};
 use crate::plan::{Layer, Plan};
 use crate::progress::{Event, LayerStage, Progress};
+use crate::threads::{self, blocking};
 
 /// The name of the layer's tree inside its stage.
 const TREE: &str = "tree";
@@ -205,7 +205,7 @@ async fn get(work: &Arc<Work>, layer: Layer, slot: Option<OwnedSemaphorePermit>)
         index,
         stage: LayerStage::Finishing,
     });
-    let landed = blocking::join(landing).await;
+    let landed = threads::join(landing).await;
     // A source that fails makes the unpacker fail too, and is the true cause.
     pumped?;
     let (record, unpacked) = landed?;

@@ -21,6 +21,8 @@
 //! each time, also for what is in the store; no layer is requested before it has answered, and only an admitted
 //! image can be planned. A layer is published when its blob's digest and its archive's diff_id both hold.
 //!
+//! Programs without an async runtime use [`blocking::Client`].
+//!
 //! Without a store and without a mount, an image can be unpacked into a folder:
 //!
 //! ```
@@ -42,7 +44,7 @@
 //! ```
 
 mod authfiles;
-mod blocking;
+pub mod blocking;
 mod bridge;
 mod client;
 mod error;
@@ -52,6 +54,7 @@ mod flat;
 mod folder;
 mod inspect;
 mod layers;
+mod lookup;
 mod manage;
 mod mount;
 mod name;
@@ -64,13 +67,15 @@ mod source;
 mod space;
 mod stack;
 mod tend;
+mod threads;
 
 pub use client::{Builder, Client, DEFAULT_WORK_DIR, Dangerous, Request};
 #[cfg(feature = "credential-helpers")]
 pub use distribution::CredentialHelpers;
-pub use distribution::{AuthFile, BoxFuture, Credential, Credentials, Supplied};
+pub use distribution::{AuthFile, BoxFuture, Credential, Credentials, Listing, Parallel, Retry, Supplied};
 pub use error::{Action, Error, ErrorKind, LayerAt};
-pub use image_spec::{Digest, ImageConfig, Platform, Reference};
+pub use image_spec::{Descriptor, Digest, ImageConfig, Platform, Reference};
+pub use lookup::{Blob, RawManifest};
 pub use manage::{Removed, Stored};
 pub use name::{Entry, ImageName, NameError};
 pub use progress::{Event, LayerStage, Progress, Stage};

@@ -7,12 +7,12 @@ use std::sync::Arc;
 use image_spec::{Digest, ImageConfig};
 use serde::Serialize;
 
-use crate::blocking::blocking;
 use crate::client::Client;
 use crate::error::{Action, Error, ErrorKind, Fault};
 use crate::folder;
 use crate::mount;
 use crate::name::ImageName;
+use crate::threads::blocking;
 
 /// An image of the store.
 #[derive(Clone, Debug, Serialize)]
@@ -160,18 +160,11 @@ impl Client {
 
 /// The name under which a pull recorded the image.
 pub(crate) fn stored_name(image: &ImageName) -> String {
-    let real = |path: &Path| folder::absolute(path).unwrap_or_else(|_| path.to_path_buf());
-    match image {
-        ImageName::Registry(_) => image.to_string(),
-        ImageName::Layout { path, entry } => ImageName::Layout {
-            path: real(path),
-            entry: entry.clone(),
+    match image.path() {
+        Some(path) => {
+            let real = folder::absolute(path).unwrap_or_else(|_| path.to_path_buf());
+            image.clone().at(real).to_string()
         }
-        .to_string(),
-        ImageName::Archive { path, entry } => ImageName::Archive {
-            path: real(path),
-            entry: entry.clone(),
-        }
-        .to_string(),
+        None => image.to_string(),
     }
 }

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-//! How a person names an image: a registry reference, an OCI layout folder, or an OCI archive file.
+//! How a person names an image: a reference in a registry, or a place on this machine.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use image_spec::{Digest, Reference};
@@ -19,8 +19,6 @@ const UNSUPPORTED: &[&str] = &[
     "atomic",
     "cimd",
     "containers-storage",
-    "dir",
-    "docker-archive",
     "docker-daemon",
     "oci",
     "ostree",
@@ -57,6 +55,19 @@ pub enum ImageName {
         /// Which image of it.
         entry: Entry,
     },
+    /// `docker-archive:FILE[:REF|:@NUMBER]`: an image in a tar file that `docker save` or `podman save` wrote. As in
+    /// their own grammar the path ends at the first `:`; one that holds a `:` is not served.
+    DockerArchive {
+        /// The tar file.
+        path: PathBuf,
+        /// Which image of it; a name is a whole reference.
+        entry: Entry,
+    },
+    /// `dir:PATH`: the image in a folder that `skopeo copy` wrote. All of the text is the path.
+    Dir {
+        /// The folder that holds `manifest.json`.
+        path: PathBuf,
+    },
 }
 
 /// Which image of a layout or archive is meant.
@@ -72,6 +83,8 @@ pub enum Entry {
     Named(String),
     /// The one with this digest.
     Digest(Digest),
+    /// The one at this place of the list, counted from 0: `:@NUMBER` in text.
+    Number(usize),
 }
 
 /// Why a text names no image.
@@ -126,6 +139,17 @@ impl FromStr for ImageName {
             let (path, entry) = split_entry(text, rest)?;
             return Ok(Self::Archive { path, entry });
         }
+        if let Some(rest) = text.strip_prefix("docker-archive:") {
+            let (path, entry) = split_reference(text, rest)?;
+            return Ok(Self::DockerArchive { path, entry });
+        }
+        if let Some(rest) = text.strip_prefix("dir:") {
+            let path = PathBuf::from(rest);
+            return match rest.is_empty() {
+                true => Err(NameError::Incomplete(text.to_owned())),
+                false => Ok(Self::Dir { path }),
+            };
+        }
         if let Some(rest) = text.strip_prefix("docker://") {
             return reference(rest);
         }
@@ -135,6 +159,31 @@ impl FromStr for ImageName {
             return Err(NameError::Unsupported(format!("{scheme}:")));
         }
         reference(text)
+    }
+}
+
+impl ImageName {
+    /// The path of a place on this machine.
+    pub(crate) fn path(&self) -> Option<&Path> {
+        match self {
+            Self::Registry(_) => None,
+            Self::Layout { path, .. }
+            | Self::Archive { path, .. }
+            | Self::DockerArchive { path, .. }
+            | Self::Dir { path } => Some(path),
+        }
+    }
+
+    /// The same image by another path to its place.
+    pub(crate) fn at(mut self, other: PathBuf) -> Self {
+        match &mut self {
+            Self::Registry(_) => {}
+            Self::Layout { path, .. }
+            | Self::Archive { path, .. }
+            | Self::DockerArchive { path, .. }
+            | Self::Dir { path } => *path = other,
+        }
+        self
     }
 }
 
@@ -150,6 +199,8 @@ impl fmt::Display for ImageName {
             Self::Registry(reference) => write!(f, "{reference}"),
             Self::Layout { path, entry } => write!(f, "oci-layout:{}{entry}", path.display()),
             Self::Archive { path, entry } => write!(f, "oci-archive:{}{entry}", path.display()),
+            Self::DockerArchive { path, entry } => write!(f, "docker-archive:{}{entry}", path.display()),
+            Self::Dir { path } => write!(f, "dir:{}", path.display()),
         }
     }
 }
@@ -160,6 +211,7 @@ impl fmt::Display for Entry {
             Self::Only => Ok(()),
             Self::Named(name) => write!(f, ":{name}"),
             Self::Digest(digest) => write!(f, "@{digest}"),
+            Self::Number(number) => write!(f, ":@{number}"),
         }
     }
 }
@@ -179,7 +231,9 @@ fn split_entry(text: &str, rest: &str) -> Result<(PathBuf, Entry), NameError> {
     let incomplete = || NameError::Incomplete(text.to_owned());
     let leaf = rest.rfind('/').map_or(0, |slash| slash + 1);
     let (folder, leaf) = rest.split_at(leaf);
-    let (last, entry) = if let Some((last, digest)) = leaf.split_once('@') {
+    let (last, entry) = if let Some((last, number)) = leaf.rsplit_once(":@") {
+        (last, Entry::Number(place(number)?))
+    } else if let Some((last, digest)) = leaf.split_once('@') {
         let digest = digest.parse::<Digest>().map_err(|source| NameError::Digest {
             text: text.to_owned(),
             source: Box::new(source),
@@ -204,6 +258,41 @@ fn split_entry(text: &str, rest: &str) -> Result<(PathBuf, Entry), NameError> {
     }
 }
 
+/// Splits `PATH[:REF|:@NUMBER]` at the first colon. The reference is kept in its full form, in which it is compared.
+fn split_reference(text: &str, rest: &str) -> Result<(PathBuf, Entry), NameError> {
+    let (path, entry) = match rest.split_once(':') {
+        None => (rest, Entry::Only),
+        Some((path, entry)) => match entry.strip_prefix('@') {
+            Some(number) => (path, Entry::Number(place(number)?)),
+            None => {
+                let source = match entry.parse::<Reference>() {
+                    Ok(reference) if reference.digest().is_none() => {
+                        return match path.is_empty() {
+                            true => Err(NameError::Incomplete(text.to_owned())),
+                            false => Ok((path.into(), Entry::Named(reference.to_string()))),
+                        };
+                    }
+                    Ok(_) => "an archive has names with tags, not with digests".into(),
+                    Err(source) => Box::<image_spec::Error>::new(source) as _,
+                };
+                let text = entry.to_owned();
+                return Err(NameError::Reference { text, source });
+            }
+        },
+    };
+    match path.is_empty() {
+        true => Err(NameError::Incomplete(text.to_owned())),
+        false => Ok((path.into(), entry)),
+    }
+}
+
+/// Digits and nothing else.
+fn place(text: &str) -> Result<usize, NameError> {
+    let digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    let number = if digits { text.parse().ok() } else { None };
+    number.ok_or_else(|| NameError::Entry(format!("@{text}")))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -223,6 +312,18 @@ mod tests {
             ("oci-layout:/a:b/c:tag", "oci-layout:/a:b/c:tag"),
             ("oci-layout:/a:b/c", "oci-layout:/a:b/c"),
             ("oci-archive:x.tar:v1", "oci-archive:x.tar:v1"),
+            ("oci-archive:/x.tar:@3", "oci-archive:/x.tar:@3"),
+            ("docker-archive:/x.tar", "docker-archive:/x.tar"),
+            ("docker-archive:/x.tar:@0", "docker-archive:/x.tar:@0"),
+            (
+                "docker-archive:x.tar:busybox",
+                "docker-archive:x.tar:docker.io/library/busybox:latest",
+            ),
+            (
+                "docker-archive:x.tar:localhost:5000/a/b:c",
+                "docker-archive:x.tar:localhost:5000/a/b:c",
+            ),
+            ("dir:/a:b@c", "dir:/a:b@c"),
             (digest.as_str(), digest.as_str()),
             (pinned.as_str(), pinned.trim_start_matches("docker://")),
         ] {
@@ -254,6 +355,7 @@ mod tests {
     #[test]
     fn what_names_no_image_is_refused_with_its_reason() {
         let long = "a".repeat(MAX_NAME + 1);
+        let saved = format!("docker-archive:x.tar:busybox@{DIGEST}");
         let long_entry = format!("oci-layout:x:{}", "a".repeat(MAX_ENTRY + 1));
         for (text, reason) in [
             ("", "incomplete"),
@@ -266,11 +368,16 @@ mod tests {
             ("UPPER", "bad image reference"),
             (&long, "too long"),
             ("cimd:/x", "unsupported kind of image name: `cimd:`"),
-            (
-                "docker-archive:x.tar",
-                "unsupported kind of image name: `docker-archive:`",
-            ),
-            ("dir:/x", "unsupported"),
+            ("docker-archive:", "incomplete"),
+            ("docker-archive::busybox", "incomplete"),
+            ("docker-archive:x.tar:", "bad image reference"),
+            ("docker-archive:x.tar:@", "bad entry"),
+            ("docker-archive:x.tar:@+1", "bad entry"),
+            ("docker-archive:x.tar:@-1", "bad entry"),
+            (&saved, "bad image reference"),
+            ("oci-layout:/a:@x", "bad entry"),
+            ("dir:", "incomplete"),
+            ("docker-daemon:x", "unsupported"),
             ("aci:x", "unsupported"),
             ("https://ghcr.io/a/b", "unsupported kind of image name: `https:`"),
         ] {

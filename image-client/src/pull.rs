@@ -8,7 +8,6 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use meta_store::{Form, ImageRecord, Store};
 use snapshot::Snapshotter;
 
-use crate::blocking::blocking;
 use crate::client::{Client, Request, Shared};
 use crate::error::{Action, Error, ErrorKind, Fault};
 use crate::find::{self, Found};
@@ -18,6 +17,7 @@ use crate::plan::Plan;
 use crate::progress::{Event, Stage};
 use crate::report::{Admission, Clock, Fetched, Pulled, Timings, Unpacked};
 use crate::stack::Wanted;
+use crate::threads::blocking;
 use crate::{faults, flat, folder, space};
 
 impl Client {
@@ -30,7 +30,8 @@ impl Client {
     /// The bundle is then as it was before. Layers that were complete stay in the store for the next try.
     pub async fn pull(&self, request: impl Into<Request>, bundle: impl AsRef<Path>) -> Result<Pulled, Error> {
         let request = request.into();
-        pull(&self.shared, &request, bundle.as_ref())
+        // On the heap, so that callers' own futures stay small and shallow.
+        Box::pin(pull(&self.shared, &request, bundle.as_ref()))
             .await
             .map_err(|fault| Error::new(Action::Pull, &request.image, fault))
     }
@@ -47,7 +48,7 @@ impl Client {
         dir: impl AsRef<Path>,
     ) -> Result<Unpacked, Error> {
         let request = request.into();
-        unpack(&self.shared, &request, dir.as_ref())
+        Box::pin(unpack(&self.shared, &request, dir.as_ref()))
             .await
             .map_err(|fault| Error::new(Action::Unpack, &request.image, fault))
     }

@@ -7,12 +7,12 @@ use std::time::Duration;
 use meta_store::{Form, Gc, Store};
 use serde::Serialize;
 
-use crate::blocking::blocking;
 use crate::client::Client;
 use crate::error::{Action, Error, ErrorKind, Fault};
 use crate::manage::stored_name;
 use crate::name::ImageName;
 use crate::space;
+use crate::threads::blocking;
 
 /// Which images [`Client::gc`] removes besides what nothing needs. By default none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -18,6 +18,10 @@ pub enum Transport {
     Oci,
     /// An archive of an OCI image layout: `oci-archive`.
     OciArchive,
+    /// An archive as docker saves it: `docker-archive`.
+    DockerArchive,
+    /// A folder with one image as skopeo writes it: `dir`.
+    Dir,
 }
 
 impl Transport {
@@ -27,6 +31,8 @@ impl Transport {
             Transport::Docker => "docker",
             Transport::Oci => "oci",
             Transport::OciArchive => "oci-archive",
+            Transport::DockerArchive => "docker-archive",
+            Transport::Dir => "dir",
         }
     }
 }
@@ -81,6 +87,21 @@ impl Identity {
         Identity::at_path(Transport::OciArchive, path, name)
     }
 
+    /// An image in an archive as docker saves it. It has no scope but that of its transport: the
+    /// names in such an archive are anybody's to write.
+    pub fn docker_archive(path: &Path) -> Identity {
+        Identity {
+            scopes: Vec::new(),
+            ..Identity::at_path(Transport::DockerArchive, path, None)
+        }
+    }
+
+    /// The image in a folder as skopeo writes it, by the folder's path; see
+    /// [`oci_layout`](Identity::oci_layout).
+    pub fn dir(path: &Path) -> Identity {
+        Identity::at_path(Transport::Dir, path, None)
+    }
+
     fn at_path(transport: Transport, path: &Path, name: Option<&str>) -> Identity {
         let path = path.to_string_lossy();
         let path = path.trim_end_matches('/');
@@ -101,7 +122,7 @@ impl Identity {
         self.transport
     }
 
-    /// The most specific scope.
+    /// The most specific scope, or the path where there is none.
     pub fn name(&self) -> &str {
         &self.name
     }

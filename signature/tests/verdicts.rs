@@ -177,6 +177,25 @@ fn host_of_a_scope_is_matched_in_any_case() {
 }
 
 #[test]
+fn a_folder_of_skopeo_is_scoped_by_its_path() {
+    let identity = Identity::dir(Path::new("/var/lib/image"));
+    let want = ["/var/lib/image", "/var/lib", "/var", ""];
+    let mut shuffled = want.to_vec();
+    shuffled.sort();
+    assert_eq!(order("dir", &identity, shuffled), want);
+    assert_eq!(identity.to_string(), "dir:/var/lib/image");
+}
+
+#[test]
+fn an_archive_of_docker_has_no_scope_but_its_transport() {
+    let identity = Identity::docker_archive(Path::new("/var/image.tar"));
+    assert_eq!(order("docker-archive", &identity, vec![""]), [""]);
+    assert_eq!(identity.to_string(), "docker-archive:/var/image.tar");
+    // A rule for a registry's image of the same name says nothing of a file.
+    ask(&admitting("docker", &["docker.io"]), identity).unwrap_err();
+}
+
+#[test]
 fn paths_are_scoped_by_folder() {
     type Make = fn(&Path, Option<&str>) -> Identity;
     let makers: [(&str, Make); 2] = [

@@ -42,7 +42,7 @@ pub use entry::{Entry, Kind, Layer};
 pub use image::{Blob, Builder, Image, Published};
 pub use index::Index;
 pub use lab::{erofs_tool, is_root, lab_image, skip};
-pub use layout::{write_archive, write_layout};
+pub use layout::{write_archive, write_dir, write_layout, write_saved};
 pub use lie::Lie;
 pub use packing::Compression;
 pub use registry::{Effect, Fault, RawServer, Registry};

@@ -4,6 +4,7 @@
 
 mod body;
 mod dial;
+mod link;
 mod pool;
 mod range;
 mod sender;
@@ -30,6 +31,7 @@ use crate::retry::{Retry, Tries};
 use crate::{Error, ErrorKind};
 
 pub(crate) use self::body::Body;
+pub(crate) use self::link::next;
 pub(crate) use self::range::{Part, Wanted};
 pub(crate) use self::tls::Trust;
 pub(crate) use self::url::{Origin, Url, pairs};

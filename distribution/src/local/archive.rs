@@ -2,19 +2,18 @@
 //! A layout as one tar file.
 
 use std::fmt;
-use std::fs::{File, OpenOptions};
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use image_spec::{Descriptor, Digest, MAX_MANIFEST};
-use nix::fcntl::OFlag;
+use image_spec::{Digest, MAX_MANIFEST};
 
-use super::extent::Extent;
-use super::folder::regular;
-use super::scan::{self, Members, Span};
-use super::{Place, blob, document, index};
-use crate::{Blob, BoxFuture, Error, ErrorKind, Fetched, Source, Target};
+use super::extent::{Extent, open};
+use super::index::{self, Indexed};
+use super::members::Members;
+use super::scan::{Span, scan};
+use super::source;
+use crate::{Error, ErrorKind};
 
 /// An OCI image layout in an uncompressed tar file, as `skopeo copy … oci-archive:` and
 /// `docker save` write it.
@@ -23,7 +22,7 @@ use crate::{Blob, BoxFuture, Error, ErrorKind, Fetched, Source, Target};
 /// is ever written. Members that a layout does not have are skipped.
 #[derive(Clone, Debug)]
 pub struct Archive {
-    tar: Arc<Tar>,
+    place: Arc<Tar>,
 }
 
 impl Archive {
@@ -39,19 +38,11 @@ impl Archive {
         let path = path.as_ref().to_owned();
         let tar = Tar::open(path.clone())
             .map_err(|error| error.doing(|| format!("archive `{}`", path.display())))?;
-        Ok(Self { tar: Arc::new(tar) })
+        Ok(Self { place: Arc::new(tar) })
     }
 }
 
-impl Source for Archive {
-    fn document<'a>(&'a self, target: &'a Target) -> BoxFuture<'a, Result<Fetched, Error>> {
-        Box::pin(document(&self.tar, target))
-    }
-
-    fn blob<'a>(&'a self, descriptor: &'a Descriptor) -> BoxFuture<'a, Result<Blob, Error>> {
-        Box::pin(blob(&self.tar, descriptor))
-    }
-}
+source!(Archive);
 
 #[derive(Debug)]
 struct Tar {
@@ -63,21 +54,14 @@ struct Tar {
 
 impl Tar {
     fn open(path: PathBuf) -> Result<Self, Error> {
-        // Without O_NONBLOCK a pipe would keep us waiting for its writer.
-        let file = OpenOptions::new()
-            .read(true)
-            .custom_flags(OFlag::O_NONBLOCK.bits())
-            .open(&path)
-            .map_err(|cause| Error::io("the file cannot be opened", cause))?;
-        let copy = file
-            .try_clone()
-            .map_err(|cause| Error::io("the file cannot be opened", cause))?;
-        let size = regular(copy, &path.to_string_lossy())?.left();
-        let members = scan::scan(&file, size)?;
+        let (file, size) = open(&path)?;
+        let mut members = Members::default();
+        scan(&file, size, |member| members.note(&member))?;
         let Some(marker) = members.marker else {
             return Err(match members.docker {
                 true => {
                     Error::unsupported("archive in Docker's format, with `manifest.json` and no `oci-layout`")
+                        .hinting("name it as `docker-archive:`")
                 }
                 false => Error::new(ErrorKind::NotFound, "not an image layout: no member `oci-layout`"),
             });
@@ -86,7 +70,7 @@ impl Tar {
             .index
             .ok_or_else(|| Error::new(ErrorKind::NotFound, "not an image layout: no member `index.json`"))?;
         let tar = Self {
-            file: Arc::new(file),
+            file,
             path,
             index,
             members,
@@ -100,7 +84,7 @@ impl Tar {
     }
 }
 
-impl Place for Tar {
+impl Indexed for Tar {
     fn index(&self) -> Result<Vec<u8>, Error> {
         self.extent(self.index).read(MAX_MANIFEST)
     }

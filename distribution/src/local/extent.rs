@@ -1,14 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 //! A run of bytes in an open file.
 
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::ops::Range;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
+use nix::fcntl::OFlag;
 
-use super::blocking;
+use super::{blocking, folder};
 use crate::{Error, ErrorKind};
 
 /// Bytes of one read: few thread hops for large layers, little memory for many at once.
@@ -68,6 +71,29 @@ impl Extent {
             .map_err(|cause| Error::io("read", cause))?;
         Ok(bytes)
     }
+
+    /// The bytes of a range which lies within it and is small enough to be held. Blocks.
+    pub(super) fn part(&self, range: &Range<u64>) -> Result<Bytes, Error> {
+        let part = Self {
+            file: Arc::clone(&self.file),
+            at: self.at.saturating_add(range.start),
+            left: range.end.min(self.left).saturating_sub(range.start),
+            buffers: Buffers::default(),
+        };
+        part.read(u64::MAX).map(Bytes::from)
+    }
+}
+
+/// Opens a regular file; its size in bytes comes with it. Blocks.
+pub(super) fn open(path: &Path) -> Result<(Arc<File>, u64), Error> {
+    // Without O_NONBLOCK a pipe would keep us waiting for its writer.
+    let file = OpenOptions::new()
+        .read(true)
+        .custom_flags(OFlag::O_NONBLOCK.bits())
+        .open(path)
+        .map_err(|cause| Error::io("the file cannot be opened", cause))?;
+    let whole = folder::regular(file, &path.to_string_lossy())?;
+    Ok((whole.file, whole.left))
 }
 
 /// Buffers whose chunks have been dropped. They go round: new memory would have to be cleared by the

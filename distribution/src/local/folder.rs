@@ -9,14 +9,15 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use image_spec::{Descriptor, Digest, MAX_MANIFEST};
+use image_spec::{Digest, MAX_MANIFEST};
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::Mode;
 
 use super::extent::Extent;
-use super::{Place, blob, document, index};
-use crate::{Blob, BoxFuture, Error, ErrorKind, Fetched, Source, Target};
+use super::index::{self, Indexed};
+use super::source;
+use crate::{Error, ErrorKind};
 
 /// An OCI image layout in a folder.
 ///
@@ -24,7 +25,7 @@ use crate::{Blob, BoxFuture, Error, ErrorKind, Fetched, Source, Target};
 /// else that is no regular file. What is read is verified like a registry's answers.
 #[derive(Clone, Debug)]
 pub struct Layout {
-    folder: Arc<Folder>,
+    place: Arc<Folder>,
 }
 
 impl Layout {
@@ -37,47 +38,48 @@ impl Layout {
     pub fn open(path: impl AsRef<Path>) -> Result<Self, Error> {
         let path = path.as_ref().to_owned();
         let named = |error: Error| error.doing(|| format!("layout `{}`", path.display()));
-        let root = OpenOptions::new()
-            .read(true)
-            .custom_flags(OFlag::O_DIRECTORY.bits())
-            .open(&path)
-            .map_err(|cause| named(Error::io("the folder cannot be opened", cause)))?;
-        let folder = Folder {
-            root: root.into(),
-            path: path.clone(),
-        };
+        let folder = Folder::at(path.clone()).map_err(named)?;
         folder.marker().map_err(named)?;
         Ok(Self {
-            folder: Arc::new(folder),
+            place: Arc::new(folder),
         })
     }
 }
 
-impl Source for Layout {
-    fn document<'a>(&'a self, target: &'a Target) -> BoxFuture<'a, Result<Fetched, Error>> {
-        Box::pin(document(&self.folder, target))
-    }
-
-    fn blob<'a>(&'a self, descriptor: &'a Descriptor) -> BoxFuture<'a, Result<Blob, Error>> {
-        Box::pin(blob(&self.folder, descriptor))
-    }
-}
+source!(Layout);
 
 /// An open folder, below which nothing but regular files is opened.
 #[derive(Debug)]
-struct Folder {
+pub(super) struct Folder {
     root: OwnedFd,
     path: PathBuf,
 }
 
 impl Folder {
+    pub(super) fn at(path: PathBuf) -> Result<Self, Error> {
+        let root = OpenOptions::new()
+            .read(true)
+            .custom_flags(OFlag::O_DIRECTORY.bits())
+            .open(&path)
+            .map_err(|cause| Error::io("the folder cannot be opened", cause))?;
+        Ok(Self {
+            root: root.into(),
+            path,
+        })
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
     fn marker(&self) -> Result<(), Error> {
         match self.open(&[image_spec::Layout::FILE]) {
             Ok(marker) => index::check_marker(&marker.read(index::MAX_MARKER)?),
             Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
             Err(_) if self.open(&["manifest.json"]).is_ok() => Err(Error::unsupported(
                 "folder in Docker's format, with `manifest.json` and no `oci-layout`",
-            )),
+            )
+            .hinting("name it as `dir:`")),
             Err(error) => Err(
                 Error::new(ErrorKind::NotFound, "not an image layout: no file `oci-layout`").because(error),
             ),
@@ -85,7 +87,7 @@ impl Folder {
     }
 
     /// Opens a regular file by its path, one step at a time, never through a link.
-    fn open(&self, steps: &[&str]) -> Result<Extent, Error> {
+    pub(super) fn open(&self, steps: &[&str]) -> Result<Extent, Error> {
         let name = steps.join("/");
         let fail = |errno: Errno| match errno {
             Errno::ELOOP | Errno::ENOTDIR => odd(&name),
@@ -115,7 +117,7 @@ impl Folder {
     }
 }
 
-impl Place for Folder {
+impl Indexed for Folder {
     fn index(&self) -> Result<Vec<u8>, Error> {
         self.open(&["index.json"])?.read(MAX_MANIFEST)
     }

@@ -6,7 +6,8 @@ use std::collections::BTreeSet;
 use bytes::Bytes;
 use image_spec::{Descriptor, Dialect, Digest, Document, Index, MAX_MANIFEST, MediaType};
 
-use super::Place;
+use super::extent::Extent;
+use super::{Place, Stop};
 use crate::error::clean;
 use crate::{Error, ErrorKind, Fetched, Target};
 
@@ -19,24 +20,85 @@ const MAX_NAMES: usize = 10;
 /// answers to either.
 const NAMES: [&str; 2] = ["org.opencontainers.image.ref.name", "io.containerd.image.name"];
 
+/// The two questions in which a layout's folder and its archive differ. Both may block.
+pub(super) trait Indexed: std::fmt::Debug + std::fmt::Display + Send + Sync + 'static {
+    /// The bytes of `index.json`, at most [`MAX_MANIFEST`].
+    fn index(&self) -> Result<Vec<u8>, Error>;
+
+    /// The bytes of a blob, unverified.
+    fn find(&self, digest: &Digest) -> Result<Extent, Error>;
+}
+
+impl<P: Indexed> Place for P {
+    fn document(&self, target: &Target, _: &Stop) -> Result<Fetched, Error> {
+        document(self, target)
+    }
+
+    fn find(&self, digest: &Digest, _: &Stop) -> Result<Extent, Error> {
+        Indexed::find(self, digest)
+    }
+
+    fn names(&self) -> Result<Vec<String>, Error> {
+        let index = parse(&self.index()?)?;
+        Ok(index.manifests.iter().flat_map(names).cloned().collect())
+    }
+
+    fn referrers(&self, subject: &Digest, stop: &Stop) -> Result<Vec<Descriptor>, Error> {
+        let index = parse(&self.index()?)?;
+        let mut found: Vec<Descriptor> = Vec::new();
+        for entry in index.manifests {
+            stop.check()?;
+            if found.iter().any(|known| known.digest == entry.digest) {
+                continue;
+            }
+            let bytes = match read(self, &entry.digest, Some(&entry)) {
+                Ok(fetched) => fetched.bytes,
+                // A layout need not hold all that it lists.
+                Err(error) if error.kind() == ErrorKind::NotFound => continue,
+                Err(error) => return Err(error),
+            };
+            // What cannot be read refers to nothing; an index may hold what is no image at all.
+            let Ok(document) = Document::parse(&bytes, Some(&entry.media_type)) else {
+                continue;
+            };
+            let (refers_to, artifact_type) = match document {
+                Document::Manifest(manifest) => {
+                    let of_config = manifest.config.media_type.to_string();
+                    (manifest.subject, manifest.artifact_type.or(Some(of_config)))
+                }
+                Document::Index(index) => (index.subject, index.artifact_type),
+            };
+            if refers_to.is_some_and(|refers_to| refers_to.digest == *subject) {
+                found.push(Descriptor {
+                    artifact_type: entry.artifact_type.clone().or(artifact_type),
+                    ..entry
+                });
+            }
+        }
+        Ok(found)
+    }
+}
+
 pub(super) fn check_marker(bytes: &[u8]) -> Result<(), Error> {
     image_spec::Layout::parse(bytes)
         .map(drop)
         .map_err(Error::document)
 }
 
-/// Fetches the document that `target` means. Blocks.
-pub(super) fn document<P: Place>(place: &P, target: &Target) -> Result<Fetched, Error> {
+fn parse(bytes: &[u8]) -> Result<Index, Error> {
+    match Document::parse(bytes, None).map_err(Error::document)? {
+        Document::Index(index) => Ok(index),
+        Document::Manifest(_) => Err(Error::new(
+            ErrorKind::BadResponse,
+            "`index.json` is a manifest, not an index",
+        )),
+    }
+}
+
+/// Fetches the document that `target` means.
+fn document<P: Indexed>(place: &P, target: &Target) -> Result<Fetched, Error> {
     let bytes = place.index()?;
-    let index = match Document::parse(&bytes, None).map_err(Error::document)? {
-        Document::Index(index) => index,
-        Document::Manifest(_) => {
-            return Err(Error::new(
-                ErrorKind::BadResponse,
-                "`index.json` is a manifest, not an index",
-            ));
-        }
-    };
+    let index = parse(&bytes)?;
     let entry = match target {
         Target::Digest(digest) if Digest::of(digest.algorithm(), &bytes) == *digest => {
             return Ok(itself(bytes, *digest, index));
@@ -51,6 +113,10 @@ pub(super) fn document<P: Place>(place: &P, target: &Target) -> Result<Fetched, 
             return Ok(itself(bytes, digest, index));
         }
         Target::Only => one(&index, |_| true)?,
+        Target::Number(number) => index.manifests.get(*number).ok_or_else(|| {
+            let message = format!("it lists only {} images", index.manifests.len());
+            Error::new(ErrorKind::NotFound, message)
+        })?,
     };
     read(place, &entry.digest, Some(entry))
 }
@@ -109,7 +175,7 @@ fn list<'a>(entries: impl IntoIterator<Item = &'a Descriptor>) -> String {
 }
 
 /// A document from its blob, equal to its digest and, if an entry lists it, of its size.
-fn read<P: Place>(place: &P, digest: &Digest, entry: Option<&Descriptor>) -> Result<Fetched, Error> {
+fn read<P: Indexed>(place: &P, digest: &Digest, entry: Option<&Descriptor>) -> Result<Fetched, Error> {
     let bytes = match entry.and_then(|entry| entry.data.clone()) {
         Some(data) => data,
         None => place.find(digest)?.read(MAX_MANIFEST)?,

@@ -4,14 +4,11 @@
 //! The tar crate reads each header's fields; the walk is ours, because extension members must be
 //! bounded and member data must be skipped, not read.
 
-use std::collections::HashMap;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 
-use image_spec::Digest;
 use tar::{EntryType, Header};
 
-use crate::error::clean;
 use crate::{Error, ErrorKind};
 
 /// Members of an archive: the layers of hundreds of images, and a walk of a moment.
@@ -27,26 +24,29 @@ pub(super) struct Span {
     pub(super) size: u64,
 }
 
-/// The members that a layout has.
-#[derive(Debug, Default)]
-pub(super) struct Members {
-    pub(super) marker: Option<Span>,
-    pub(super) index: Option<Span>,
-    pub(super) blobs: HashMap<Digest, Span>,
-    /// Docker's `manifest.json` is there.
-    pub(super) docker: bool,
+/// A member with data of its own, or one that stands for another.
+pub(super) struct Member {
+    pub(super) name: Vec<u8>,
+    pub(super) kind: EntryType,
+    pub(super) span: Span,
+    /// The target, where the member is a link.
+    pub(super) target: Vec<u8>,
 }
 
 /// What extension members say about the next member.
 #[derive(Default)]
 struct Extension {
     name: Option<Vec<u8>>,
+    target: Option<Vec<u8>>,
     size: Option<u64>,
 }
 
-/// Notes the members of a file of `len` bytes. Blocks.
-pub(super) fn scan(file: &File, len: u64) -> Result<Members, Error> {
-    let mut members = Members::default();
+/// Hands out the members of a file of `len` bytes, in order. Blocks.
+pub(super) fn scan(
+    file: &File,
+    len: u64,
+    mut note: impl FnMut(Member) -> Result<(), Error>,
+) -> Result<(), Error> {
     let mut extension = Extension::default();
     let mut at = 0;
     let mut count = 0;
@@ -79,18 +79,41 @@ pub(super) fn scan(file: &File, len: u64) -> Result<Members, Error> {
         let padded = end.checked_next_multiple_of(BLOCK).ok_or_else(|| cut(at))?;
         match kind {
             EntryType::XHeader => extension = Extension::pax(&extended(file, span)?, pending)?,
-            EntryType::GNULongName => extension = Extension::long_name(extended(file, span)?, pending),
+            EntryType::GNULongName => {
+                let name = Some(ended(extended(file, span)?));
+                extension = Extension { name, ..pending };
+            }
+            EntryType::GNULongLink => {
+                let target = Some(ended(extended(file, span)?));
+                extension = Extension { target, ..pending };
+            }
             EntryType::XGlobalHeader => extension = pending,
-            EntryType::GNULongLink => extension = pending,
             EntryType::GNUSparse => return Err(Error::unsupported("sparse member in an image archive")),
             _ => {
-                let name = pending.name.unwrap_or_else(|| header.path_bytes().into_owned());
-                members.note(&name, kind, span)?;
+                let target = || header.link_name_bytes().unwrap_or_default().into_owned();
+                note(Member {
+                    name: pending.name.unwrap_or_else(|| header.path_bytes().into_owned()),
+                    kind,
+                    span,
+                    target: pending.target.unwrap_or_else(target),
+                })?;
             }
         }
         at = padded;
     }
-    Ok(members)
+    Ok(())
+}
+
+/// How the bytes at `at`, a layer's first ones, are compressed; none for a tar header. Blocks.
+pub(super) fn layer_compression(file: &File, span: Span) -> Result<Option<&'static str>, Error> {
+    let mut block = [0; BLOCK as usize];
+    let have = span.size.min(BLOCK) as usize;
+    let start = block.get_mut(..have).unwrap_or_default();
+    file.read_exact_at(start, span.at)
+        .map_err(|cause| Error::io("read", cause))?;
+    // Whatever a tar header begins with is a file's name.
+    let sum = Header::from_byte_slice(&block).cksum();
+    Ok(compression(&block).filter(|_| sum.ok() != Some(checksum(&block))))
 }
 
 /// The header at `at`, or `None` at the end of the archive.
@@ -170,6 +193,7 @@ impl Extension {
             let value = value.get(1..).unwrap_or_default();
             match key {
                 b"path" => extension.name = Some(value.to_vec()).filter(|name| !name.is_empty()),
+                b"linkpath" => extension.target = Some(value.to_vec()).filter(|target| !target.is_empty()),
                 b"size" => {
                     let number = std::str::from_utf8(value).ok().and_then(|text| text.parse().ok());
                     extension.size = Some(number.ok_or_else(bad)?);
@@ -182,16 +206,14 @@ impl Extension {
         }
         Ok(extension)
     }
+}
 
-    fn long_name(mut data: Vec<u8>, before: Self) -> Self {
-        if let Some(end) = data.iter().position(|b| *b == 0) {
-            data.truncate(end);
-        }
-        Self {
-            name: Some(data),
-            ..before
-        }
+/// A GNU extension member's text, up to its NUL.
+fn ended(mut data: Vec<u8>) -> Vec<u8> {
+    if let Some(end) = data.iter().position(|b| *b == 0) {
+        data.truncate(end);
     }
+    data
 }
 
 /// The first `length key=value\n` of a pax header without its length and newline, and the rest.
@@ -200,43 +222,6 @@ fn record(data: &[u8]) -> Option<(&[u8], &[u8])> {
     let length: usize = std::str::from_utf8(data.get(..blank)?).ok()?.parse().ok()?;
     let (record, rest) = data.split_at_checked(length)?;
     Some((record.get(blank + 1..)?.strip_suffix(b"\n")?, rest))
-}
-
-impl Members {
-    fn note(&mut self, name: &[u8], kind: EntryType, span: Span) -> Result<(), Error> {
-        let Ok(mut name) = std::str::from_utf8(name) else {
-            return Ok(());
-        };
-        while let Some(rest) = name.strip_prefix("./") {
-            name = rest;
-        }
-        let twice = match name {
-            "oci-layout" => self.marker.replace(span).is_some(),
-            "index.json" => self.index.replace(span).is_some(),
-            "manifest.json" => std::mem::replace(&mut self.docker, true),
-            _ => match blob(name) {
-                Some(digest) => self.blobs.insert(digest, span).is_some(),
-                None => return Ok(()),
-            },
-        };
-        if twice {
-            let message = format!("two members of the same name: `{}`", clean(name));
-            return Err(Error::new(ErrorKind::BadResponse, message));
-        }
-        match kind {
-            EntryType::Regular | EntryType::Continuous => Ok(()),
-            _ => Err(Error::new(
-                ErrorKind::BadResponse,
-                format!("not a regular file: `{}`", clean(name)),
-            )),
-        }
-    }
-}
-
-/// The digest in a blob's path.
-fn blob(name: &str) -> Option<Digest> {
-    let (algorithm, hex) = name.strip_prefix("blobs/")?.split_once('/')?;
-    format!("{algorithm}:{hex}").parse().ok()
 }
 
 fn broken(at: u64) -> Error {

@@ -4,6 +4,9 @@
 mod archive;
 mod auth;
 mod blobs;
+mod dir;
+mod docker;
+mod foreign;
 mod frugal;
 #[cfg(feature = "credential-helpers")]
 mod helpers;
@@ -13,6 +16,8 @@ mod http2;
 mod image;
 mod lanes;
 mod layout;
+mod lists;
+mod local;
 mod net;
 mod oauth;
 mod pull;

@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use image_spec::Platform;
 
+use super::network::Network;
+
 /// Pulls, verifies, unpacks and mounts container images.
 #[derive(Debug, Parser)]
 #[command(
@@ -14,8 +16,10 @@ use image_spec::Platform;
     after_help = "IMAGE is one of\n  \
         [docker://]REF                   an image in a registry\n  \
         oci-layout:PATH[:NAME|@DIGEST]   an image in an OCI layout folder\n  \
-        oci-archive:FILE[:NAME|@DIGEST]  an image in a tar file of an OCI layout\n\
-        NAME follows the last `:` after the last `/`.\n\n\
+        oci-archive:FILE[:NAME|@DIGEST]  an image in a tar file of an OCI layout\n  \
+        docker-archive:FILE[:REF]        an image that `docker save` or `podman save` wrote\n  \
+        dir:PATH                         the image that `skopeo copy` wrote into a folder\n\
+        NAME follows the last `:` after the last `/`; `:@N` is the N-th image of a layout or archive, from 0.\n\n\
         Exit status: 0 done, 1 failed (causes and a hint on stderr), 2 wrong usage.\n\
         With --json one JSON object is printed on stdout, also for a failure (`{\"error\": ...}`);\n\
         usage errors print none."
@@ -52,6 +56,52 @@ pub(crate) enum Command {
         /// What to look at.
         image: String,
     },
+    /// Print the manifest or index that IMAGE stands for, byte for byte; with --platform that platform's manifest.
+    Manifest {
+        #[command(flatten)]
+        options: Lookup,
+        /// What to look at.
+        image: String,
+        /// Print only its digest.
+        #[arg(long)]
+        digest: bool,
+    },
+    /// Print a blob of IMAGE's repository, layout or archive.
+    Blob {
+        #[command(flatten)]
+        options: Lookup,
+        /// Where it is.
+        image: String,
+        /// The blob's digest.
+        digest: String,
+        /// Write it here instead of to stdout; the file appears when the digest was verified.
+        #[arg(short, long, value_name = "FILE")]
+        output: Option<PathBuf>,
+    },
+    /// List the tags of a repository, or the names in a layout or archive.
+    Tags {
+        #[command(flatten)]
+        options: Lookup,
+        /// The repository: REF without tag, or another form of IMAGE.
+        #[arg(value_name = "REPO")]
+        image: String,
+        /// List so many at the most.
+        #[arg(short = 'n', long, value_name = "N")]
+        limit: Option<usize>,
+        /// List only what follows this tag.
+        #[arg(long, value_name = "TAG")]
+        last: Option<String>,
+    },
+    /// List what refers to IMAGE: signatures, attestations, bills of material.
+    Referrers {
+        #[command(flatten)]
+        options: Lookup,
+        /// To what they refer.
+        image: String,
+        /// List only those of this type.
+        #[arg(long, value_name = "TYPE")]
+        artifact_type: Option<String>,
+    },
     /// List the images of the store.
     Images {
         #[command(flatten)]
@@ -79,6 +129,10 @@ impl Command {
             Self::Pull { options, .. } | Self::Unpack { options, .. } | Self::Inspect { options, .. } => {
                 &options.common
             }
+            Self::Manifest { options, .. }
+            | Self::Blob { options, .. }
+            | Self::Tags { options, .. }
+            | Self::Referrers { options, .. } => &options.common,
             Self::Images { common } | Self::Rm { common, .. } | Self::Umount { common, .. } => common,
         }
     }
@@ -112,6 +166,26 @@ pub(crate) struct Options {
     /// Accept every image from everywhere. Never use it outside a laboratory.
     #[arg(long)]
     pub(crate) insecure_accept_any_image: bool,
+    /// How `pull` makes one root filesystem of the layers: erofs keeps their archives and mounts them, overlay
+    /// stacks them unpacked, copy copies them; auto takes the first of these that works in the work directory.
+    #[arg(long, value_name = "NAME", default_value = "auto")]
+    pub(crate) snapshotter: Snapshotter,
+    #[command(flatten)]
+    pub(crate) reach: Reach,
+}
+
+/// What the commands take that only show something: no policy judges what they print.
+#[derive(Debug, Args)]
+pub(crate) struct Lookup {
+    #[command(flatten)]
+    pub(crate) common: Common,
+    #[command(flatten)]
+    pub(crate) reach: Reach,
+}
+
+/// How an image is reached.
+#[derive(Debug, Args)]
+pub(crate) struct Reach {
     /// Speak HTTP without TLS to the image's own registry.
     #[arg(long)]
     pub(crate) plain_http: bool,
@@ -138,10 +212,8 @@ pub(crate) struct Options {
     /// The platform wanted, when the image is for several; by default this machine's.
     #[arg(long, value_name = "OS/ARCH[/VARIANT]", value_parser = platform)]
     pub(crate) platform: Option<Platform>,
-    /// How `pull` makes one root filesystem of the layers: erofs keeps their archives and mounts them, overlay
-    /// stacks them unpacked, copy copies them; auto takes the first of these that works in the work directory.
-    #[arg(long, value_name = "NAME", default_value = "auto")]
-    pub(crate) snapshotter: Snapshotter,
+    #[command(flatten)]
+    pub(crate) network: Network,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -222,6 +294,11 @@ mod tests {
             "unpack --auth-file /a oci-layout:/x:y /d",
             "inspect --auth-file /a --credential-helpers --token-server a.b --token-server c.d busybox",
             "inspect oci-archive:/x.tar --json",
+            "pull --retry 0 --parallel 1 --connect-timeout 3 --idle-timeout 9 --allow-foreign a --allow-foreign b:1 x /b",
+            "manifest --platform linux/arm64 --digest busybox",
+            "blob -o f dir:/x sha256:00",
+            "tags -n 5 --last a localhost:5000/x --plain-http --creds a:b",
+            "referrers --artifact-type text/plain busybox --json",
             "images --work-dir /w --json",
             "rm --work-dir /w busybox",
             "umount --work-dir /w /b",
@@ -241,6 +318,11 @@ mod tests {
             "pull --snapshotter btrfs busybox /b",
             "pull --progress loud busybox /b",
             "images --creds a:b",
+            "manifest --policy p busybox",
+            "blob busybox",
+            "tags -n -1 busybox",
+            "pull --parallel 0 busybox /b",
+            "pull --idle-timeout 0 busybox /b",
             "unpack --platform linux busybox /d",
         ] {
             assert_eq!(parse(line).unwrap_err().exit_code(), 2, "{line}");
@@ -252,7 +334,7 @@ mod tests {
         let Command::Pull { options, .. } = parse("pull --creds me:a:b busybox /b").unwrap().command else {
             panic!("not a pull");
         };
-        let secret = options.creds.unwrap();
+        let secret = options.reach.creds.unwrap();
         assert_eq!(
             (secret.text(), format!("{secret:?}").as_str()),
             ("me:a:b", "Secret")

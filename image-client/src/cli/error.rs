@@ -134,10 +134,15 @@ impl Failure {
     }
 }
 
-/// Names of entries and answers of registries come from outside and must not steer a terminal.
+/// Names of entries and answers of registries come from outside: they must not steer a terminal, nor reorder or hide
+/// what it shows.
 pub(crate) fn printable(text: &str) -> String {
+    let steers = |c: char| {
+        c.is_control()
+            || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+    };
     text.chars()
-        .map(|c| if c.is_control() { '\u{fffd}' } else { c })
+        .map(|c| if steers(c) { '\u{fffd}' } else { c })
         .collect()
 }
 

@@ -3,6 +3,8 @@
 
 mod args;
 mod error;
+mod lookup;
+mod network;
 mod progress;
 mod report;
 mod run;
@@ -69,7 +71,7 @@ fn print(outcome: &Outcome, json: bool) -> Result<(), Failure> {
     let written = if json {
         writeln!(out, "{}", outcome.json)
     } else {
-        out.write_all(outcome.text.as_bytes())
+        out.write_all(&outcome.text)
     };
     written
         .context("cannot print the result")

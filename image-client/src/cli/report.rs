@@ -4,7 +4,7 @@
 use std::fmt::Write as _;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use image_client::{Inspected, PolicySays, Removed, Stored};
+use image_client::{Descriptor, Inspected, PolicySays, Removed, Stored};
 
 use super::error::printable;
 
@@ -121,6 +121,18 @@ pub(crate) fn inspected(image: &Inspected) -> String {
         ]
     });
     out + &table(rows)
+}
+
+/// What refers to an image: digest, type, size.
+pub(crate) fn referrers(found: &[Descriptor]) -> String {
+    let row = |entry: &Descriptor| {
+        [
+            entry.digest.to_string(),
+            printable(entry.artifact_type.as_deref().unwrap_or("-")),
+            size(entry.size),
+        ]
+    };
+    table(found.iter().map(row))
 }
 
 fn ago(seconds: u64) -> String {

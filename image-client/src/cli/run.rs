@@ -7,15 +7,15 @@ use std::path::Path;
 
 use anyhow::{Context, anyhow};
 use image_client::{
-    AuthFile, Builder, Client, Credential, CredentialHelpers, ImageName, NameError, Policy, PolicyErrorKind,
-    Request,
+    AuthFile, Builder, Client, Credential, CredentialHelpers, ImageName, Listing, NameError, Policy,
+    PolicyErrorKind, Request,
 };
 use serde::Serialize;
 use serde_json::json;
 
-use super::args::{Command, Common, Options, ProgressKind};
+use super::args::{Command, Common, Lookup, Options, ProgressKind, Reach};
 use super::error::Failure;
-use super::{progress, report};
+use super::{lookup, progress, report};
 
 /// The largest file or line taken as authority or credential; real ones have a few KiB, a system's whole list of
 /// authorities a quarter of a MiB.
@@ -24,16 +24,19 @@ const MAX_INPUT: u64 = 4 << 20;
 /// What a command gives to its user, in both forms.
 #[derive(Debug)]
 pub(crate) struct Outcome {
-    pub(crate) text: String,
+    pub(crate) text: Vec<u8>,
     pub(crate) json: serde_json::Value,
 }
 
 impl Outcome {
-    fn new(text: String, value: &impl Serialize) -> Result<Self, Failure> {
+    pub(crate) fn new(text: String, value: &impl Serialize) -> Result<Self, Failure> {
         let json = serde_json::to_value(value)
             .context("cannot print the result")
             .map_err(Failure::internal)?;
-        Ok(Self { text, json })
+        Ok(Self {
+            text: text.into_bytes(),
+            json,
+        })
     }
 }
 
@@ -57,6 +60,40 @@ pub(crate) async fn run(command: Command) -> Result<Outcome, Failure> {
             let (client, request) = prepare(&options, &image)?;
             let inspected = client.inspect(request).await?;
             Outcome::new(report::inspected(&inspected), &inspected)
+        }
+        Command::Manifest {
+            options,
+            image,
+            digest,
+        } => {
+            let (client, request) = prepare_lookup(&options, &image)?;
+            lookup::manifest(&client, request, digest).await
+        }
+        Command::Blob {
+            options,
+            image,
+            digest,
+            output,
+        } => {
+            let (client, request) = prepare_lookup(&options, &image)?;
+            lookup::blob(&client, request, &digest, output.as_deref(), options.common.json).await
+        }
+        Command::Tags {
+            options,
+            image,
+            limit,
+            last,
+        } => {
+            let (client, request) = prepare_lookup(&options, &image)?;
+            lookup::tags(&client, request, &Listing { after: last, limit }).await
+        }
+        Command::Referrers {
+            options,
+            image,
+            artifact_type,
+        } => {
+            let (client, request) = prepare_lookup(&options, &image)?;
+            lookup::referrers(&client, request, artifact_type.as_deref()).await
         }
         Command::Images { common } => {
             let store = store(&common)?;
@@ -84,10 +121,26 @@ fn store(common: &Common) -> Result<Client, Failure> {
 
 fn prepare(options: &Options, image: &str) -> Result<(Client, Request), Failure> {
     let image = name(image)?;
-    let mut builder = Client::builder()
+    let builder = Client::builder()
         .work_dir(&options.common.work_dir)
         .snapshotter(options.snapshotter.name());
-    builder = policy(builder, options)?;
+    let (builder, request) = reach(policy(builder, options)?, &options.reach, image)?;
+    let kind = match options.common.progress {
+        // Log lines would tear the bars.
+        ProgressKind::Auto if options.common.verbose > 0 => ProgressKind::Plain,
+        kind => kind,
+    };
+    Ok((builder.build()?, request.progress(progress::listener(kind))))
+}
+
+fn prepare_lookup(options: &Lookup, image: &str) -> Result<(Client, Request), Failure> {
+    let (builder, request) = reach(Client::builder(), &options.reach, name(image)?)?;
+    Ok((builder.build()?, request))
+}
+
+/// How this image, and nothing else, is reached.
+fn reach(mut builder: Builder, options: &Reach, image: ImageName) -> Result<(Builder, Request), Failure> {
+    builder = options.network.apply(builder);
     if let Some(file) = &options.ca_cert {
         builder = builder.ca_pem(
             read(file)
@@ -106,18 +159,11 @@ fn prepare(options: &Options, image: &str) -> Result<(Client, Request), Failure>
         }
         builder = credentials(builder, options, host)?;
     }
+    let mut request = Request::new(image);
     if let Some(platform) = &options.platform {
-        builder = builder.platform(platform.clone());
+        request = request.platform(platform.clone());
     }
-    let kind = match options.common.progress {
-        // Log lines would tear the bars.
-        ProgressKind::Auto if options.common.verbose > 0 => ProgressKind::Plain,
-        kind => kind,
-    };
-    Ok((
-        builder.build()?,
-        Request::new(image).progress(progress::listener(kind)),
-    ))
+    Ok((builder, request))
 }
 
 fn name(text: &str) -> Result<ImageName, Failure> {
@@ -140,7 +186,7 @@ fn policy(builder: Builder, options: &Options) -> Result<Builder, Failure> {
     }
 }
 
-fn credentials(builder: Builder, options: &Options, host: &str) -> Result<Builder, Failure> {
+fn credentials(builder: Builder, options: &Reach, host: &str) -> Result<Builder, Failure> {
     if let Some(secret) = &options.creds {
         let credential = Credential::parse(secret.text())
             .context("cannot use --creds")

@@ -3,6 +3,9 @@
 
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
+#[cfg(feature = "cli")]
+pub(crate) mod program;
+
 use std::error::Error as _;
 use std::fs;
 use std::future::Future;

@@ -7,8 +7,10 @@
 mod crash;
 mod faults;
 mod forms;
+mod lookup;
 mod memory;
 mod peers;
 mod place;
 mod real_registry;
+mod saved;
 mod server;
