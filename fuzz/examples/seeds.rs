@@ -210,4 +210,5 @@ const AUTH_FILES: &str = r#"{"auths":{"docker.io":{"auth":"dXNlcjpwYXNz"}}}
 {"credHelpers":{"docker.io":"x"},"credsStore":"y"}
 {"auths":{"docker.io":{}}}
 {"auths":[]}
-{}"#;
+{}
+{"auths":{"localhost:5000":{"registrytoken":"t"},"docker.io":{"username":"u","password":"p"}},"credsStore":"s"}"#;

@@ -239,3 +239,34 @@ fn failed(name: &str, why: String) -> Error {
 fn broken(name: &str, cause: io::Error) -> Error {
     failed(name, "cannot be run".to_owned()).because(cause)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn docker_hub_is_asked_for_by_both_its_names() {
+        let dir = tempfile::tempdir().unwrap();
+        let script = "#!/bin/sh\nread -r server\necho \"$server\" >> \"$0.asked\"\n\
+            [ \"$server\" = docker.io ] || { echo credentials not found in native keychain; exit 1; }\n\
+            echo '{\"Username\":\"u\",\"Secret\":\"p\"}'\n";
+        let program = dir.path().join("docker-credential-two");
+        fs::write(&program, script).unwrap();
+        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        let helpers = Helpers::new(CredentialHelpers::in_folders([dir.path().to_owned()]));
+        let found = runtime
+            .block_on(helpers.get("two", "docker.io", None))
+            .unwrap()
+            .unwrap();
+        assert!(found.is(&Credential::basic("u", "p")));
+        let asked = fs::read_to_string(dir.path().join("docker-credential-two.asked")).unwrap();
+        assert_eq!(asked, "https://index.docker.io/v1/\ndocker.io\n");
+    }
+}

@@ -11,16 +11,17 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use distribution::{Client, ErrorKind, Parallel, Source};
+use distribution::{Client, Credential, ErrorKind, Parallel, Source};
 use hyper::body::{Body, Frame, Incoming};
 use hyper::service::service_fn;
-use hyper::{Request, Response, Version};
+use hyper::{Method, Request, Response, Version};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::net::TcpListener;
 use tokio::time::{Sleep, sleep};
 
 use crate::blobs::{QUICK, descriptor, noise, read};
 use crate::image::{assert_error, image, pull, registry, tag};
+use crate::secrets::{Log, assert_hidden};
 use crate::server::{Server, speaking, wary};
 
 /// Some bytes, and then perhaps a reset of the stream.
@@ -59,13 +60,13 @@ fn whole(bytes: impl Into<Bytes>) -> Answer {
 }
 
 /// What was asked: version, path, range.
-type Log = Arc<Mutex<Vec<(Version, String, Option<String>)>>>;
+type Requests = Arc<Mutex<Vec<(Version, String, Option<String>)>>>;
 
 type Script = dyn Fn(&Request<Incoming>) -> Response<Answer> + Send + Sync;
 
 struct Modern {
     host: String,
-    log: Log,
+    log: Requests,
     connections: Arc<AtomicUsize>,
     ca: Vec<u8>,
 }
@@ -157,6 +158,49 @@ async fn one_connection_carries_everything() {
     assert_eq!(log.len(), 27);
     assert!(log.iter().all(|(version, ..)| *version == Version::HTTP_2));
     assert_eq!(server.connections.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
+async fn a_form_goes_over_it_too_and_its_secret_into_no_log() {
+    let log = Log::default();
+    let _guard = tracing::subscriber::set_default(log.clone());
+    let server = Modern::start(|request| {
+        let authorization = request.headers().get("authorization");
+        if request.uri().path() == "/token" {
+            assert_eq!((request.method(), authorization), (&Method::POST, None));
+            let form = "grant_type=refresh_token&refresh_token=swordfish&scope=repository:ns/app:pull\
+                &client_id=image-client";
+            assert_eq!(request.body().size_hint().exact(), Some(form.len() as u64));
+            return Response::new(whole(r#"{"access_token":"tok-1"}"#));
+        }
+        if authorization.is_some_and(|value| value == "Bearer tok-1") {
+            return serve(request);
+        }
+        let host = request.uri().authority().unwrap();
+        Response::builder()
+            .status(401)
+            .header(
+                "www-authenticate",
+                format!("Bearer realm=\"https://{host}/token\""),
+            )
+            .body(whole(""))
+            .unwrap()
+    })
+    .await;
+    let credential = Credential::identity_token("swordfish");
+    let client = server
+        .client()
+        .credential(&server.host, credential)
+        .build()
+        .unwrap();
+    assert_eq!(
+        pull(&registry(&client, &server.host)).await.unwrap(),
+        image().layer
+    );
+    // Both ends of the connection, frame by frame.
+    let text = log.text();
+    assert!(text.contains("h2::"), "{text}");
+    assert_hidden(&text);
 }
 
 #[tokio::test]

@@ -19,7 +19,13 @@ const HIDDEN: [&str; 5] = [SECRET, "YWxpY2U6c3dvcmRmaXNo", "OnN3b3JkZmlzaA", "to
 
 /// Writes down all events and spans of all crates.
 #[derive(Clone, Default)]
-struct Log(Arc<Mutex<String>>);
+pub(crate) struct Log(Arc<Mutex<String>>);
+
+impl Log {
+    pub(crate) fn text(&self) -> String {
+        self.0.lock().unwrap().clone()
+    }
+}
 
 struct Line<'a>(&'a mut String);
 
@@ -57,7 +63,7 @@ impl Subscriber for Log {
 }
 
 #[track_caller]
-fn assert_hidden(text: &str) {
+pub(crate) fn assert_hidden(text: &str) {
     for secret in HIDDEN {
         assert!(!text.contains(secret), "`{secret}` is in: {text}");
     }
@@ -122,7 +128,7 @@ async fn the_log_of_everything_holds_no_secret() {
             assert_hidden(&format!("{client:?} {source:?} {:?}", outcome.err()));
         }
     }
-    let log = log.0.lock().unwrap();
+    let log = log.text();
     assert!(
         log.contains("distribution::http") && log.contains("url="),
         "{log}"
