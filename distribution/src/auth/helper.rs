@@ -76,8 +76,10 @@ impl CredentialHelpers {
 pub(crate) struct Helpers {
     setting: CredentialHelpers,
     /// By helper and registry. Held while a helper runs, so that parallel requests share one run.
-    given: Mutex<HashMap<(String, String), Arc<tokio::sync::Mutex<Option<Credential>>>>>,
+    given: Mutex<HashMap<(String, String), Slot>>,
 }
+
+type Slot = Arc<tokio::sync::Mutex<Option<Credential>>>;
 
 /// What a helper prints.
 #[derive(Deserialize)]
