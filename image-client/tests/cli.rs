@@ -408,3 +408,39 @@ fn a_signal_ends_a_pull_cleanly() {
         assert_eq!(names(&lab.path("")), ["work"]);
     }
 }
+
+#[test]
+fn a_store_is_kept_in_order() {
+    let lab = Lab::new();
+    lab.layout("image", &image());
+    let name = "oci-layout:image:latest";
+    let told = run(&lab, &format!("pull --insecure-accept-any-image {name} bundle"));
+    assert_eq!(told.status, 0, "{}", told.err);
+    let bundles = &run(&lab, "mounts --json").json()["bundles"];
+    let bundle = bundles[0]["bundle"].as_str().unwrap();
+    assert!(bundle.ends_with("/bundle"), "{bundle}");
+    assert_eq!(
+        (&bundles[0]["layers"], bundles[1].is_null()),
+        (&Value::from(2), true)
+    );
+    let usage = run(&lab, "usage --json").json();
+    assert_eq!((&usage["images"], &usage["bundles"]), (&1.into(), &1.into()));
+    assert!(usage["layers_bytes"].as_u64() > Some(9000), "{usage}");
+
+    // In use, then pinned, then free to go.
+    let gc = |words: &str| run(&lab, &format!("gc --json {words}")).json()["images"].clone();
+    assert_eq!(gc("--max-size 0"), Value::Array(Vec::new()));
+    assert_eq!(run(&lab, "umount bundle").status, 0);
+    assert_eq!(run(&lab, &format!("pin {name}")).status, 0);
+    assert_eq!(gc("--older-than 0s"), Value::Array(Vec::new()));
+    assert_eq!(run(&lab, &format!("unpin {name}")).status, 0);
+    assert_eq!(gc("--older-than 1d"), Value::Array(Vec::new()));
+    assert_eq!(gc("--older-than 0s")[1], Value::Null);
+    assert_eq!(run(&lab, "usage --json").json()["layers_bytes"], 0);
+    assert_eq!(
+        run(&lab, "mounts --json").json()["bundles"],
+        Value::Array(Vec::new())
+    );
+    run(&lab, &format!("pin {name}")).fails("no image named", "image-client images");
+    run(&lab, "store rollback").fails("no backup", "newer version");
+}

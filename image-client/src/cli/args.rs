@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use image_spec::Platform;
 
 use super::network::Network;
+use super::tend::Tend;
 
 /// Pulls, verifies, unpacks and mounts container images.
 #[derive(Debug, Parser)]
@@ -121,6 +122,8 @@ pub(crate) enum Command {
         /// The bundle's folder.
         bundle: PathBuf,
     },
+    #[command(flatten)]
+    Tend(Tend),
 }
 
 impl Command {
@@ -133,6 +136,7 @@ impl Command {
             | Self::Blob { options, .. }
             | Self::Tags { options, .. }
             | Self::Referrers { options, .. } => &options.common,
+            Self::Tend(tend) => tend.common(),
             Self::Images { common } | Self::Rm { common, .. } | Self::Umount { common, .. } => common,
         }
     }
@@ -302,6 +306,12 @@ mod tests {
             "images --work-dir /w --json",
             "rm --work-dir /w busybox",
             "umount --work-dir /w /b",
+            "mounts --work-dir /w",
+            "usage --json",
+            "gc --max-size 2G --older-than 7d",
+            "pin --work-dir /w busybox",
+            "unpin busybox",
+            "store rollback --work-dir /w",
         ] {
             parse(line).unwrap_or_else(|e| panic!("{line}: {e}"));
         }
@@ -318,6 +328,8 @@ mod tests {
             "pull --snapshotter btrfs busybox /b",
             "pull --progress loud busybox /b",
             "images --creds a:b",
+            "gc --max-size 2X",
+            "store",
             "manifest --policy p busybox",
             "blob busybox",
             "tags -n -1 busybox",

@@ -163,7 +163,9 @@ fn hint(action: Action, kind: &ErrorKind, lower: Option<&str>) -> Option<String>
         ErrorKind::Unauthorized => {
             "give a credential with --creds-stdin or --auth-file, and check that it is valid"
         }
-        ErrorKind::NotFound if action == Action::Remove => "`image-client images` lists what is there",
+        ErrorKind::NotFound if matches!(action, Action::Remove | Action::Pin) => {
+            "`image-client images` lists what is there"
+        }
         ErrorKind::NotFound if action == Action::Unmount => {
             "only bundles that `image-client pull` made with this --work-dir are known"
         }
@@ -173,6 +175,10 @@ fn hint(action: Action, kind: &ErrorKind, lower: Option<&str>) -> Option<String>
         }
         ErrorKind::Used if action == Action::Unpack => "choose a folder that is empty or does not exist",
         ErrorKind::Used => "choose another folder, or undo the old bundle with `image-client umount BUNDLE`",
+        ErrorKind::NotFound if action == Action::RollBack => {
+            "only a store that a newer version has changed can go back"
+        }
+        ErrorKind::Busy if action == Action::RollBack => "wait until nothing uses the store, and try again",
         ErrorKind::Busy => "undo the bundles that use it with `image-client umount BUNDLE` first",
         _ => return lower.or_else(|| general(kind)).map(printable),
     };

@@ -8,6 +8,7 @@ mod network;
 mod progress;
 mod report;
 mod run;
+mod tend;
 
 use std::future::Future;
 use std::io::{self, Write};

@@ -26,9 +26,6 @@ pub(crate) fn size(bytes: u64) -> String {
 
 /// The images, and what all of them together take: less than their sum, where they share layers.
 pub(crate) fn images(images: &[Stored], disk_bytes: u64) -> String {
-    let now = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |time| time.as_secs());
     let head = [
         "NAME",
         "DIGEST",
@@ -46,7 +43,7 @@ pub(crate) fn images(images: &[Stored], disk_bytes: u64) -> String {
             printable(&image.platform),
             size(image.size),
             image.layers.to_string(),
-            ago(now.saturating_sub(image.last_used)),
+            ago(image.last_used),
             size(image.disk_bytes),
         ]
     };
@@ -135,7 +132,15 @@ pub(crate) fn referrers(found: &[Descriptor]) -> String {
     table(found.iter().map(row))
 }
 
-fn ago(seconds: u64) -> String {
+/// How long ago a moment is, which is in seconds since 1970.
+pub(crate) fn ago(moment: u64) -> String {
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |time| time.as_secs());
+    rounded(now.saturating_sub(moment))
+}
+
+fn rounded(seconds: u64) -> String {
     match seconds {
         0..60 => "now".to_owned(),
         60..3_600 => format!("{} min ago", seconds / 60),
@@ -145,7 +150,7 @@ fn ago(seconds: u64) -> String {
 }
 
 /// Columns as wide as their widest cell, two spaces apart.
-fn table<const N: usize>(rows: impl Iterator<Item = [String; N]>) -> String {
+pub(crate) fn table<const N: usize>(rows: impl Iterator<Item = [String; N]>) -> String {
     let rows: Vec<[String; N]> = rows.collect();
     let width = |column: usize| {
         rows.iter()
@@ -197,7 +202,7 @@ mod tests {
             (7_199, "1 h ago"),
             (172_800, "2 days ago"),
         ] {
-            assert_eq!(ago(seconds), text);
+            assert_eq!(rounded(seconds), text);
         }
     }
 }

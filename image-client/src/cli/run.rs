@@ -15,7 +15,7 @@ use serde_json::json;
 
 use super::args::{Command, Common, Lookup, Options, ProgressKind, Reach};
 use super::error::Failure;
-use super::{lookup, progress, report};
+use super::{lookup, progress, report, tend};
 
 /// The largest file or line taken as authority or credential; real ones have a few KiB, a system's whole list of
 /// authorities a quarter of a MiB.
@@ -111,11 +111,12 @@ pub(crate) async fn run(command: Command) -> Result<Outcome, Failure> {
             store(&common)?.unmount(&bundle).await?;
             Outcome::new(String::new(), &json!({"bundle": bundle}))
         }
+        Command::Tend(command) => tend::run(command).await,
     }
 }
 
 /// A client for what is in the store already.
-fn store(common: &Common) -> Result<Client, Failure> {
+pub(crate) fn store(common: &Common) -> Result<Client, Failure> {
     Ok(Client::builder().work_dir(&common.work_dir).build()?)
 }
 
@@ -166,7 +167,7 @@ fn reach(mut builder: Builder, options: &Reach, image: ImageName) -> Result<(Bui
     Ok((builder, request))
 }
 
-fn name(text: &str) -> Result<ImageName, Failure> {
+pub(crate) fn name(text: &str) -> Result<ImageName, Failure> {
     text.parse().map_err(|error| match error {
         // Well formed, only not served: the command was understood.
         NameError::Unsupported(_) => Failure::unsupported(error.into()),

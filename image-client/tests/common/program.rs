@@ -66,13 +66,11 @@ pub(crate) fn run_with(lab: &Lab, words: &str, input: &str) -> Told {
 }
 
 pub(crate) fn command(lab: &Lab, words: &str) -> Command {
-    let (verb, rest) = words.split_once(' ').unwrap_or((words, ""));
     let mut command = Command::new(PROGRAM);
     command
-        .arg(verb)
+        .args(words.split_whitespace())
         .arg("--work-dir")
-        .arg(lab.work_dir())
-        .args(rest.split_whitespace());
+        .arg(lab.work_dir());
     // Nobody's credentials but those of the test.
     for variable in ["REGISTRY_AUTH_FILE", "DOCKER_CONFIG", "XDG_CONFIG_HOME"] {
         command.env_remove(variable);
