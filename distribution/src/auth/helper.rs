@@ -75,11 +75,12 @@ impl CredentialHelpers {
 #[derive(Debug)]
 pub(crate) struct Helpers {
     setting: CredentialHelpers,
-    /// By helper and registry. Held while a helper runs, so that parallel requests share one run.
-    given: Mutex<HashMap<(String, String), Slot>>,
+    /// By helper and registry.
+    given: Mutex<HashMap<(String, String), Arc<Slot>>>,
 }
 
-type Slot = Arc<tokio::sync::Mutex<Option<Credential>>>;
+/// Held while a helper runs, so that parallel requests share one run.
+type Slot = tokio::sync::Mutex<Option<Credential>>;
 
 /// What a helper prints.
 #[derive(Deserialize)]

@@ -14,7 +14,7 @@ use super::realm;
 use super::token::{self, Wanted};
 use crate::credential::Kind;
 use crate::http::{Http, Origin, Url};
-use crate::{Credential, Error, ErrorKind};
+use crate::{BoxFuture, Credential, Error, ErrorKind};
 
 /// How long it counts that there is no credential. Whoever logs in need not wait for longer.
 const NONE_FOR: Duration = Duration::from_secs(60);
@@ -179,7 +179,18 @@ impl Session {
         Ok(grant)
     }
 
-    async fn answer(
+    /// Boxed, as it is rare and every request's future would be as large.
+    fn answer<'a>(
+        &'a self,
+        http: &'a Http,
+        realms: &'a BTreeSet<String>,
+        challenge: &'a Challenge,
+        state: &'a mut State,
+    ) -> BoxFuture<'a, Result<Grant, Error>> {
+        Box::pin(self.answer_now(http, realms, challenge, state))
+    }
+
+    async fn answer_now(
         &self,
         http: &Http,
         realms: &BTreeSet<String>,
@@ -279,7 +290,7 @@ impl Session {
         {
             return Ok(held.clone());
         }
-        let held = self.keyring.find(&self.host, &self.repository, None).await?;
+        let held = self.find(None).await?;
         state.held = Some((held.clone(), Instant::now()));
         Ok(held)
     }
@@ -289,13 +300,15 @@ impl Session {
         let Some(refused) = state.held.take().and_then(|(held, _)| held.credential) else {
             return Ok(false);
         };
-        let found = self
-            .keyring
-            .find(&self.host, &self.repository, Some(&refused))
-            .await?;
+        let found = self.find(Some(&refused)).await?;
         let other = found.credential.as_ref().is_some_and(|found| !found.is(&refused));
         state.held = Some((found, Instant::now()));
         Ok(other)
+    }
+
+    /// Boxed for the same reason.
+    fn find<'a>(&'a self, refused: Option<&'a Credential>) -> BoxFuture<'a, Result<Held, Error>> {
+        Box::pin(self.keyring.find(&self.host, &self.repository, refused))
     }
 
     /// The error where a user name and a password are the only way in.
