@@ -47,7 +47,7 @@ pub trait Source: Send + Sync + fmt::Debug {
     fn size<'a>(&'a self, digest: &'a Digest) -> BoxFuture<'a, Result<u64, Error>>;
 
     /// The names of the images: a registry's tags of the repository, the names in a layout or
-    /// archive; all of them or those that `listing` wants, sorted as the source sorts them.
+    /// archive. All of them, sorted, or those that `listing` wants, in the order of the source.
     fn tags<'a>(&'a self, listing: &'a Listing) -> BoxFuture<'a, Result<Vec<String>, Error>>;
 
     /// Descriptors of the manifests whose subject is `subject`: signatures, attestations, bills of

@@ -71,6 +71,10 @@ impl Registry {
                 );
             }
         }
+        if listing.limit.is_none() {
+            // Some registries sort them only where they are asked for a part.
+            tags.sort();
+        }
         Ok(tags)
     }
 
