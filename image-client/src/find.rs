@@ -96,7 +96,7 @@ impl Found {
             digest: record.manifest_digest,
         };
         // The digest may be that of the manifest although it came by an index before.
-        let top = if digest == record.manifest_digest {
+        let top = if is(&manifest.bytes, &manifest.digest, &digest) {
             manifest.clone()
         } else {
             Document {
@@ -115,13 +115,18 @@ impl Found {
     }
 }
 
+/// Whether a document, known by one digest, has this one, which may be of another algorithm.
+fn is(bytes: &[u8], known: &Digest, digest: &Digest) -> bool {
+    known == digest || Digest::of(digest.algorithm(), bytes) == *digest
+}
+
 /// Whether what was recorded is what the name would be resolved to for this platform.
 fn suits(record: &ImageRecord, digest: Option<&Digest>, platform: &Platform) -> bool {
     let own = record.platform.parse::<Platform>();
     if !own.is_ok_and(|own| platform.accepts(&own)) {
         return false;
     }
-    if digest == Some(&record.manifest_digest) {
+    if digest.is_some_and(|digest| is(&record.manifest, &record.manifest_digest, digest)) {
         return true;
     }
     match image_spec::Document::parse(&record.top, None) {

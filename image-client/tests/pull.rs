@@ -8,6 +8,7 @@ use std::fs;
 use common::{Lab, names, run, snapshotters};
 use fixture::{Image, Index, Listing, Registry};
 use image_client::{ErrorKind, ImageName, Policy, Request};
+use image_spec::{Algorithm, Digest};
 
 /// Layers whose order, whiteouts and links all matter.
 const LAYERS: &str = r#"
@@ -161,9 +162,14 @@ fn what_the_store_has_is_not_asked_for_again() {
     let pinned: ImageName = format!("{}@{}", registry.reference("demo"), image.manifest.digest)
         .parse()
         .unwrap();
+    // Nor by its digest in another algorithm, which was computed when it came.
+    let other = Digest::of(Algorithm::Sha512, &image.manifest.bytes);
+    let other: ImageName = format!("{}@{other}", registry.reference("demo")).parse().unwrap();
     drop(registry);
-    let third = run(lab.client().pull(pinned, lab.path("three"))).unwrap();
-    assert_eq!(third.image.manifest_digest, first.image.manifest_digest);
+    for (name, bundle) in [(pinned, "three"), (other, "four")] {
+        let again = run(lab.client().pull(name, lab.path(bundle))).unwrap();
+        assert_eq!(again.image.manifest_digest, first.image.manifest_digest);
+    }
 }
 
 #[test]
