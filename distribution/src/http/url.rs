@@ -163,6 +163,9 @@ impl Url {
 
     /// The same URL with `name=value` pairs added to its query.
     pub(crate) fn with_query(&self, query: &[(&str, &str)]) -> Result<Self, Error> {
+        if query.is_empty() {
+            return Ok(self.clone());
+        }
         let separator = if self.path.query().is_some() { '&' } else { '?' };
         self.origin
             .url(&format!("{}{separator}{}", self.path, *pairs(query)))
