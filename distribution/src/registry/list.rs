@@ -44,6 +44,7 @@ impl Registry {
         let url = self.url("tags/list")?.with_query(&query)?;
         let mut pages = Pages::new(url);
         let mut tags = Vec::new();
+        let mut unheeded = false;
         while let Some(page) = pages.turn(self, JSON).await? {
             let page: Tags = serde_json::from_slice(&page.bytes).map_err(|cause| {
                 Error::new(ErrorKind::BadResponse, "the list of tags cannot be read").because(cause)
@@ -59,8 +60,15 @@ impl Registry {
                     "the list holds what is no tag",
                 ));
             }
+            let known_before = |after: &String| page.contains(after);
+            if page.len() > limit.min(PAGE) && listing.limit.is_some()
+                || listing.after.as_ref().is_some_and(known_before)
+            {
+                // A registry that heeds neither number nor beginning gives all tags, in any order.
+                unheeded = true;
+            }
             tags.extend(page);
-            if tags.len() >= limit {
+            if tags.len() >= limit && !unheeded {
                 tags.truncate(limit);
                 break;
             }
@@ -71,11 +79,11 @@ impl Registry {
                 );
             }
         }
-        if listing.limit.is_none() {
-            // Some registries sort them only where they are asked for a part.
-            tags.sort();
-        }
-        Ok(tags)
+        Ok(match unheeded || *listing == Listing::default() {
+            // Some registries sort them only where they are asked for a part, or never.
+            true => listing.of(tags),
+            false => tags,
+        })
     }
 
     /// By the referrers API or, where a registry has none, by the tag that stands in for it.

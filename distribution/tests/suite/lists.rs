@@ -79,6 +79,26 @@ async fn tags_come_in_pages_until_there_are_enough() {
 }
 
 #[tokio::test]
+async fn a_registry_that_gives_all_tags_in_any_order_is_put_right() {
+    let (server, client) = start(|_| page(&["c", "a", "d", "b"])).await;
+    let source = registry(&client, &server.host());
+    for (after, limit, want) in [
+        (None, None, &["a", "b", "c", "d"][..]),
+        (None, Some(2), &["a", "b"]),
+        (Some("b"), None, &["c", "d"]),
+        (Some("b"), Some(1), &["c"]),
+        (Some("d"), None, &[]),
+    ] {
+        let listing = Listing {
+            after: after.map(str::to_owned),
+            limit,
+        };
+        assert_eq!(source.tags(&listing).await.unwrap(), want, "{listing:?}");
+    }
+    assert_eq!(server.paths().len(), 5);
+}
+
+#[tokio::test]
 async fn a_list_goes_on_at_its_own_registry_only() {
     let other = Server::start(|_| page(&["stolen"])).await;
     let place = other.host();
