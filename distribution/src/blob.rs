@@ -8,6 +8,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use image_spec::{Descriptor, Digest, Hasher};
 
 use crate::fetch::Fetch;
+use crate::hosts::Relay;
 use crate::local::Extent;
 use crate::{Error, ErrorKind};
 
@@ -23,6 +24,7 @@ pub struct Blob {
 
 enum State {
     Fetch(Box<Fetch>),
+    Relay(Box<Relay>),
     File(Extent),
     Whole(Bytes),
     Verified,
@@ -32,6 +34,11 @@ enum State {
 impl Blob {
     pub(crate) fn fetched(descriptor: &Descriptor, fetch: Fetch) -> Self {
         Self::new(descriptor, State::Fetch(Box::new(fetch)))
+    }
+
+    /// One that goes on elsewhere if it breaks off.
+    pub(crate) fn relayed(descriptor: &Descriptor, relay: Relay) -> Self {
+        Self::new(descriptor, State::Relay(Box::new(relay)))
     }
 
     pub(crate) fn file(descriptor: &Descriptor, extent: Extent) -> Self {
@@ -57,6 +64,11 @@ impl Blob {
         self.size
     }
 
+    /// Whether any byte so far came from a mirror.
+    pub fn is_mirrored(&self) -> bool {
+        matches!(&self.state, State::Relay(relay) if relay.is_mirrored())
+    }
+
     /// The next bytes, or `None` once size and digest were verified.
     ///
     /// # Errors
@@ -68,11 +80,15 @@ impl Blob {
         if matches!(self.state, State::Verified) {
             return Ok(None);
         }
-        let result = self.advance().await;
+        let mut result = self.advance().await;
         match &result {
             Ok(Some(_)) => {}
             Ok(None) => self.state = State::Verified,
-            Err(_) => self.state = State::Failed,
+            Err(_) => {
+                if let State::Relay(relay) = std::mem::replace(&mut self.state, State::Failed) {
+                    result = result.map_err(|error| relay.blame(error));
+                }
+            }
         }
         let digest = self.digest;
         result.map_err(|error| error.doing(|| format!("blob `{}`", digest.short())))
@@ -82,6 +98,7 @@ impl Blob {
         let got = self.hasher.bytes();
         let next = match &mut self.state {
             State::Fetch(fetch) => fetch.chunk(&self.hasher).await?,
+            State::Relay(relay) => relay.chunk(&self.hasher).await?,
             State::File(extent) => extent.chunk().await?,
             State::Whole(bytes) => Some(std::mem::take(bytes)).filter(|bytes| !bytes.is_empty()),
             State::Verified => None,

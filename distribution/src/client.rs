@@ -5,15 +5,14 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use image_spec::Reference;
-
 #[cfg(feature = "credential-helpers")]
 use crate::auth::{CredentialHelpers, Helpers};
-use crate::auth::{Keyring, Sessions, named};
+use crate::auth::{Keyring, Session, Sessions, named};
 use crate::fetch::Lanes;
 use crate::foreign::WithForeign;
-use crate::http::{Http, Origin, Trust};
-use crate::{AuthFile, Credential, Credentials, Error, Parallel, Registry, Retry, Source};
+use crate::hosts::{Hosts, MirrorLimits, Registries, Resting};
+use crate::http::{Http, Origin, Pace, Proxies, Roots, Trust};
+use crate::{AuthFile, Credential, Credentials, Error, Parallel, Retry, Source};
 
 /// Time for each step to a connection: name and TCP together, then TLS.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -38,7 +37,15 @@ pub(crate) struct Shared {
     pub(crate) lanes: Lanes,
     /// Where blobs may come from that a manifest says are elsewhere.
     pub(crate) foreign: HashSet<Origin>,
-    plain: HashSet<Origin>,
+    pub(crate) registries: Registries,
+    pub(crate) hosts: Hosts,
+    pub(crate) roots: Roots,
+    pub(crate) mirrors: MirrorLimits,
+    pub(crate) resting: Resting,
+    pub(crate) obey_insecure: bool,
+    pub(crate) plain: HashSet<Origin>,
+    /// Of places that get no credential.
+    anonymous: Sessions,
     realms: BTreeMap<String, BTreeSet<String>>,
 }
 
@@ -56,6 +63,11 @@ pub struct ClientBuilder {
     idle: Duration,
     retry: Retry,
     parallel: Parallel,
+    registries: Registries,
+    hosts: Hosts,
+    mirrors: MirrorLimits,
+    proxies: Proxies,
+    obey_insecure: bool,
 }
 
 impl Client {
@@ -72,28 +84,12 @@ impl Client {
             idle: IDLE_TIMEOUT,
             retry: Retry::default(),
             parallel: Parallel::default(),
+            registries: Registries::default(),
+            hosts: Hosts::default(),
+            mirrors: MirrorLimits::default(),
+            proxies: Proxies::default(),
+            obey_insecure: false,
         }
-    }
-
-    /// The repository that `reference` names, on its registry. Nothing is asked yet, and no
-    /// credential is looked for before the registry wants one.
-    ///
-    /// # Errors
-    ///
-    /// [`Invalid`](crate::ErrorKind::Invalid) for a host that no URL can hold.
-    pub fn registry(&self, reference: &Reference) -> Result<Registry, Error> {
-        let (host, repository) = (reference.registry(), reference.repository());
-        let origin = self.origin(host)?;
-        let session = self.shared.sessions.open(&origin, host, repository);
-        let realms = self.shared.realms.get(&named(host)).cloned().unwrap_or_default();
-        Ok(Registry::new(
-            Arc::clone(&self.shared),
-            origin,
-            reference.name(),
-            repository.to_owned(),
-            session,
-            realms,
-        ))
     }
 
     /// The same source, which also gives blobs that it lacks itself and whose descriptors name
@@ -102,9 +98,34 @@ impl Client {
         Arc::new(WithForeign::new(source, Arc::clone(&self.shared)))
     }
 
-    fn origin(&self, host: &str) -> Result<Origin, Error> {
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+}
+
+impl Shared {
+    pub(crate) fn session(
+        &self,
+        origin: &Origin,
+        host: &str,
+        repository: &str,
+        anonymous: bool,
+    ) -> Arc<Session> {
+        let sessions = if anonymous {
+            &self.anonymous
+        } else {
+            &self.sessions
+        };
+        sessions.open(origin, host, repository)
+    }
+
+    pub(crate) fn realms(&self, host: &str) -> BTreeSet<String> {
+        self.realms.get(&named(host)).cloned().unwrap_or_default()
+    }
+
+    pub(crate) fn origin(&self, host: &str) -> Result<Origin, Error> {
         let plain = origin(host, true)?;
-        if self.shared.plain.contains(&plain) {
+        if self.plain.contains(&plain) {
             Ok(plain)
         } else {
             origin(host, false)
@@ -215,6 +236,48 @@ impl ClientBuilder {
         self
     }
 
+    /// What `registries.conf` says of registries and their mirrors.
+    #[must_use]
+    pub fn registries(mut self, registries: Registries) -> Self {
+        self.registries = registries;
+        self
+    }
+
+    /// Mirrors and certificates by host.
+    #[must_use]
+    pub fn hosts(mut self, hosts: Hosts) -> Self {
+        self.hosts = hosts;
+        self
+    }
+
+    /// How long mirrors are waited for.
+    #[must_use]
+    pub fn mirror_limits(mut self, limits: MirrorLimits) -> Self {
+        self.mirrors = limits;
+        self
+    }
+
+    /// How connections leave; directly unless set.
+    #[must_use]
+    pub fn proxies(mut self, proxies: Proxies) -> Self {
+        self.proxies = proxies;
+        self
+    }
+
+    /// Obeys configurations that call a host insecure (`insecure = true` in `registries.conf`,
+    /// `skip_verify = true` in `hosts.toml`) or name it by `http://`: such a host is asked over
+    /// TLS with whatever certificate it shows, and if that fails without TLS. Anybody on the way
+    /// can read the credentials and change whatever is not pulled by digest.
+    ///
+    /// Without this, hosts called insecure have to show a good certificate, and a host that
+    /// `hosts.toml` names by `http://` is asked for nothing but what a digest proves, without
+    /// credentials, unless it is on the loopback.
+    #[must_use]
+    pub fn obey_insecure(mut self) -> Self {
+        self.obey_insecure = true;
+        self
+    }
+
     /// Reads the certificates. Opens no connection.
     ///
     /// # Errors
@@ -231,23 +294,28 @@ impl ClientBuilder {
             .iter()
             .map(|host| Origin::new(host, false))
             .collect::<Result<HashSet<_>, _>>()?;
-        let trust = Trust::new(&self.pems, self.system_roots)?;
-        let http = Http::new(trust, plain.clone(), self.connect, self.idle, self.retry);
-        let Self {
-            keyring,
-            realms,
-            parallel,
-            ..
-        } = self;
-        let sessions = Sessions::new(keyring);
+        let roots = Roots::new(&self.pems, self.system_roots)?;
+        let trust = Arc::new(Trust::new(&roots, None, true)?);
+        let pace = Pace {
+            connect: self.connect,
+            idle: self.idle,
+            retry: self.retry,
+        };
         Ok(Client {
             shared: Arc::new(Shared {
-                http,
-                sessions,
-                lanes: Lanes::new(parallel),
+                http: Http::new(trust, self.proxies, plain.clone(), pace),
+                sessions: Sessions::new(self.keyring),
+                anonymous: Sessions::new(Keyring::default()),
+                lanes: Lanes::new(self.parallel),
                 foreign,
+                registries: self.registries,
+                hosts: self.hosts,
+                roots,
+                mirrors: self.mirrors,
+                resting: Resting::new(self.mirrors.rest),
+                obey_insecure: self.obey_insecure,
                 plain,
-                realms,
+                realms: self.realms,
             }),
         })
     }

@@ -13,10 +13,11 @@ use std::time::Duration;
 pub struct Error {
     kind: ErrorKind,
     doing: Box<str>,
-    message: String,
+    message: Box<str>,
     hint: Option<Box<str>>,
     source: Option<Box<dyn StdError + Send + Sync>>,
     passing: Option<Passing>,
+    mirror: bool,
 }
 
 /// Of an error that the same request may not meet again a little later.
@@ -81,10 +82,11 @@ impl Error {
         Self {
             kind,
             doing: Box::default(),
-            message: message.into(),
+            message: message.into().into(),
             hint: None,
             source: None,
             passing: None,
+            mirror: false,
         }
     }
 
@@ -155,9 +157,45 @@ impl Error {
             passing.spent = true;
         }
         if tries > 1 {
-            self.message = format!("{} (tried {tries} times)", self.message);
+            self.message = format!("{} (tried {tries} times)", self.message).into();
         }
         self
+    }
+
+    /// Tells what came of the places that were asked before.
+    pub(crate) fn after(mut self, before: &[(String, String)]) -> Self {
+        if !before.is_empty() {
+            let lines: Vec<String> = before
+                .iter()
+                .map(|(place, line)| format!("`{place}`: {line}"))
+                .collect();
+            self.message = format!("{}; mirrors asked before: {}", self.message, lines.join("; ")).into();
+        }
+        self
+    }
+
+    /// Says that wrong bytes came from mirrors.
+    pub(crate) fn of_mirror(mut self, mirrors: &[String]) -> Self {
+        self.message = format!("{}; it came from `{}`", self.message, mirrors.join("`, `")).into();
+        self.mirror = true;
+        self
+    }
+
+    /// The whole chain in one line.
+    pub(crate) fn line(&self) -> String {
+        let mut line = self.to_string();
+        let mut next = self.source();
+        while let Some(cause) = next {
+            line = format!("{line}: {cause}");
+            next = cause.source();
+        }
+        clean(&line)
+    }
+
+    /// Whether wrong bytes came from a mirror, which is left alone now: the same request made
+    /// again goes to the next place.
+    pub fn is_from_mirror(&self) -> bool {
+        self.mirror
     }
 
     /// Whether the same request may well succeed at another time: the peer was away, overloaded,

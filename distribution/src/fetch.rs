@@ -95,6 +95,8 @@ struct Ahead {
     room: Arc<Semaphore>,
     /// Spent on waiting for the first range.
     waited: Duration,
+    /// Where the first range ends.
+    first: u64,
     next: u64,
     queue: VecDeque<Lane>,
 }
@@ -116,14 +118,24 @@ struct Lane {
 
 impl Fetch {
     /// Asks for the blob, so that one that is not there is known before its first byte is wanted.
-    pub(crate) async fn open(peer: Peer, lanes: &Lanes, url: Url, size: u64) -> Result<Self, Error> {
+    /// Its bytes from `from` on.
+    pub(crate) async fn open(
+        peer: Peer,
+        lanes: &Lanes,
+        url: Url,
+        size: u64,
+        from: u64,
+    ) -> Result<Self, Error> {
         let plan = lanes.plan;
-        let first = match plan.ranges > 1 && size >= plan.above {
-            true => plan.bytes.min(size),
+        let left = size.saturating_sub(from);
+        let first = match plan.ranges > 1 && left >= plan.above {
+            true => from + plan.bytes.min(left),
             false => size,
         };
-        let mut single = Remote::new(peer.clone(), url.clone(), size, 0, first);
-        single.begin().await?;
+        let mut single = Remote::new(peer.clone(), url.clone(), size, from, first);
+        if left > 0 || size == 0 {
+            single.begin().await?;
+        }
         let ahead = (first < size && single.is_divided()).then(|| Ahead {
             template: Template {
                 peer,
@@ -134,6 +146,7 @@ impl Fetch {
             plan,
             room: Arc::clone(&lanes.ahead),
             waited: Duration::ZERO,
+            first,
             next: first,
             queue: VecDeque::new(),
         });
@@ -184,7 +197,7 @@ impl Ahead {
     /// Whether one response alone is fast enough, as far as the first range can tell.
     fn is_needless(&self) -> bool {
         let rate = self.plan.bytes as f64 / self.waited.as_secs_f64();
-        self.next == self.plan.bytes && rate >= self.plan.below as f64
+        self.next == self.first && rate >= self.plan.below as f64
     }
 
     /// Asks for as many ranges as there is room for; for one in any case, or nothing would come.

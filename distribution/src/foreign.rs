@@ -149,7 +149,7 @@ impl Source for WithForeign {
             match self.source.blob(descriptor).await {
                 Err(error) if error.kind() == ErrorKind::NotFound => {
                     let lanes = &self.shared.lanes;
-                    let open = |peer, url| Fetch::open(peer, lanes, url, descriptor.size);
+                    let open = |peer, url| Fetch::open(peer, lanes, url, descriptor.size, 0);
                     let fetch = self.elsewhere(descriptor, error, open).await?;
                     Ok(Blob::fetched(descriptor, fetch))
                 }

@@ -32,7 +32,8 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! A registry is a source too: [`Client::registry`] makes one from a reference.
+//! A registry is a source too: [`Client::registry`] makes one from a reference. Where else its images
+//! may come from, [`Registries`], [`Hosts`] and [`Proxies`] say.
 
 mod auth;
 mod authfile;
@@ -43,12 +44,14 @@ mod error;
 mod failure;
 mod fetch;
 mod foreign;
+mod hosts;
 mod http;
 mod local;
 mod registry;
 mod remote;
 mod resolve;
 mod retry;
+mod said;
 mod source;
 
 #[cfg(feature = "credential-helpers")]
@@ -59,6 +62,8 @@ pub use client::{CONNECT_TIMEOUT, Client, ClientBuilder, IDLE_TIMEOUT};
 pub use credential::{Credential, Credentials, Supplied};
 pub use error::{Error, ErrorKind};
 pub use fetch::Parallel;
+pub use hosts::{HostTls, Hosts, MirrorLimits, Registries};
+pub use http::Proxies;
 pub use local::{Archive, Dir, DockerArchive, Layout};
 pub use registry::Registry;
 pub use resolve::{Resolved, config, resolve, resolve_from};

@@ -2,6 +2,7 @@
 //! A repository on a registry (distribution-spec, section Pull).
 
 mod list;
+mod source;
 
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -9,18 +10,19 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use hyper::StatusCode;
-use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderName};
-use image_spec::{Algorithm, Descriptor, Digest, MAX_MANIFEST, MAX_TAG, MediaType};
+use hyper::header::HeaderMap;
+use image_spec::{Algorithm, Descriptor, Digest, MAX_MANIFEST};
 
 use crate::auth::{Grant, Session};
 use crate::client::Shared;
 use crate::fetch::Fetch;
 use crate::foreign::{Peer, collect};
-use crate::http::{Ask, Origin, Response, Url};
+use crate::hosts::{Mirror, Relay, Serves};
+use crate::http::{Ask, Http, Origin, Response, Url};
 use crate::remote::Remote;
 use crate::retry::Tries;
-use crate::source::check_range;
-use crate::{Blob, BoxFuture, Error, ErrorKind, Fetched, Listing, Source, Target, failure};
+use crate::said::{is_tag, media_type, stated};
+use crate::{Blob, Error, ErrorKind, Fetched, Target, failure};
 
 /// All four kinds of documents, so that one request is enough whatever a tag names.
 const DOCUMENTS: &str = "application/vnd.oci.image.index.v1+json, \
@@ -28,39 +30,83 @@ const DOCUMENTS: &str = "application/vnd.oci.image.index.v1+json, \
     application/vnd.docker.distribution.manifest.list.v2+json, \
     application/vnd.docker.distribution.manifest.v2+json";
 
-const DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
-
 /// One repository, from [`Client::registry`](crate::Client::registry).
 ///
 /// Requests go out only when something is wanted: a registry's first 401 says how it wants to be
 /// asked, there is no probing of `/v2/`. Redirects are followed for documents and blobs, five at
 /// most and never from TLS to plain HTTP, and no credential goes to another origin.
+///
+/// Where the configuration names mirrors, they are asked first, in its order, each once; one that
+/// cannot be reached is left alone for a while ([`MirrorLimits`](crate::MirrorLimits)). An error
+/// tells what came of each. What a repository lists, tags and referrers, only the registry itself
+/// is asked for: a mirror may have a part.
 #[derive(Clone, Debug)]
 pub struct Registry {
-    shared: Arc<Shared>,
-    origin: Origin,
-    name: String,
-    repository: String,
-    session: Arc<Session>,
-    realms: BTreeSet<String>,
+    parts: Arc<Parts>,
+    mirrors: Arc<[Mirror]>,
+    serves: Serves,
+}
+
+/// One endpoint of a repository.
+#[derive(Debug)]
+pub(crate) struct Parts {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) http: Http,
+    pub(crate) origin: Origin,
+    /// What stands before the repository in paths: `/v2`.
+    pub(crate) base: String,
+    /// The registry that is mirrored, where the endpoint has to be told.
+    pub(crate) namespace: Option<String>,
+    /// As the user asked for it.
+    pub(crate) name: String,
+    /// As the endpoint calls it.
+    pub(crate) repository: String,
+    pub(crate) session: Arc<Session>,
+    pub(crate) realms: BTreeSet<String>,
+    /// The next endpoint is the same host without TLS, for when this one does not speak it.
+    pub(crate) twin: bool,
 }
 
 impl Registry {
-    pub(crate) fn new(
-        shared: Arc<Shared>,
-        origin: Origin,
-        name: String,
-        repository: String,
-        session: Arc<Session>,
-        realms: BTreeSet<String>,
-    ) -> Self {
+    pub(crate) fn new(parts: Parts) -> Self {
         Self {
-            shared,
-            origin,
-            name,
-            repository,
-            session,
-            realms,
+            parts: Arc::new(parts),
+            mirrors: Arc::new([]),
+            serves: Serves::ALL,
+        }
+    }
+
+    /// With mirrors, which are asked before it.
+    pub(crate) fn behind(self, mirrors: Arc<[Mirror]>, serves: Serves) -> Self {
+        Self {
+            mirrors,
+            serves,
+            ..self
+        }
+    }
+
+    pub(crate) fn route(&self) -> (&[Mirror], Serves) {
+        (&self.mirrors, self.serves)
+    }
+
+    /// The place with a number, mirrors first.
+    pub(crate) fn numbered(&self, number: usize) -> &Self {
+        self.mirrors.get(number).map_or(self, |mirror| &mirror.registry)
+    }
+
+    pub(crate) fn shared(&self) -> &Shared {
+        &self.parts.shared
+    }
+
+    pub(crate) fn is_twin(&self) -> bool {
+        self.parts.twin
+    }
+
+    /// What to call this place in messages.
+    pub(crate) fn endpoint(&self) -> String {
+        match self.parts.base.strip_suffix("/v2") {
+            Some(base) => format!("{}{base}", self.parts.origin),
+            None => format!("{}{}", self.parts.origin, self.parts.base),
         }
     }
 
@@ -105,16 +151,16 @@ impl Registry {
         if let Some(data) = &descriptor.data {
             return Ok(Blob::whole(descriptor, data.clone()));
         }
+        Ok(Blob::relayed(descriptor, Relay::open(self, descriptor).await?))
+    }
+
+    /// A blob from this place alone, from the byte `from` on.
+    pub(crate) async fn fetch_blob(&self, descriptor: &Descriptor, from: u64) -> Result<Fetch, Error> {
         let url = self.blob_url(descriptor)?;
-        let fetch = Fetch::open(self.peer(), &self.shared.lanes, url, descriptor.size).await?;
-        Ok(Blob::fetched(descriptor, fetch))
+        Fetch::open(self.peer(), &self.parts.shared.lanes, url, descriptor.size, from).await
     }
 
     async fn part(&self, descriptor: &Descriptor, range: Range<u64>) -> Result<Bytes, Error> {
-        check_range(descriptor, &range)?;
-        if let Some(data) = &descriptor.data {
-            return Blob::whole(descriptor, data.clone()).part(range).await;
-        }
         let url = self.blob_url(descriptor)?;
         collect(Remote::new(
             self.peer(),
@@ -177,23 +223,36 @@ impl Registry {
             Target::Tag(_) => return Err(Error::new(ErrorKind::Invalid, "not a tag")),
             Target::Digest(digest) => digest.to_string(),
         };
-        self.origin
-            .url(&format!("/v2/{}/manifests/{name}", self.repository))
+        self.url(&format!("manifests/{name}"))
     }
 
     fn blob_url(&self, descriptor: &Descriptor) -> Result<Url, Error> {
-        self.origin
-            .url(&format!("/v2/{}/blobs/{}", self.repository, descriptor.digest))
+        self.url(&format!("blobs/{}", descriptor.digest))
+    }
+
+    /// What the repository has under a name.
+    fn url(&self, name: &str) -> Result<Url, Error> {
+        let Parts {
+            base,
+            repository,
+            namespace,
+            ..
+        } = &*self.parts;
+        let url = self.parts.origin.url(&format!("{base}/{repository}/{name}"))?;
+        match namespace {
+            Some(namespace) => url.with_query(&[("ns", namespace)]),
+            None => Ok(url),
+        }
     }
 
     /// The tries that one thing is worth.
     pub(crate) fn tries(&self) -> Tries {
-        self.shared.http.tries()
+        self.parts.http.tries()
     }
 
     /// One request to a place that the registry sent us to before, without credentials.
     pub(crate) async fn ask_elsewhere(&self, ask: Ask<'_>) -> Result<Response, Error> {
-        let response = self.shared.http.follow(ask).await?;
+        let response = self.parts.http.follow(ask).await?;
         failure::refuse_encoding(&response.headers)?;
         Ok(response)
     }
@@ -201,8 +260,14 @@ impl Registry {
     /// One try at a response that can be used: status 200, or for a range also 206 and 416. Adds
     /// the authorization; a 401 is answered once.
     pub(crate) async fn ask(&self, ask: Ask<'_>) -> Result<Response, Error> {
-        let http = &self.shared.http;
-        let mut grant = self.session.grant(http, &self.realms).await?;
+        let Parts {
+            http,
+            session,
+            realms,
+            origin,
+            ..
+        } = &*self.parts;
+        let mut grant = session.grant(http, realms).await?;
         let ranged = ask.range.is_some();
         let ask = |grant: &Option<Grant>| {
             let authorization = grant.as_ref().map(|grant| grant.header().clone());
@@ -215,14 +280,11 @@ impl Registry {
             }
         };
         let mut response = ask(&grant).await?;
-        if response.status == StatusCode::UNAUTHORIZED && *response.url.origin() == self.origin {
+        if response.status == StatusCode::UNAUTHORIZED && response.url.origin() == origin {
             let headers = response.headers.clone();
             // Read now, which frees the connection, and said only if there is no way on.
             let refusal = self.refusal(response, grant.as_ref()).await;
-            let renewed = self
-                .session
-                .renew(http, &self.realms, grant.as_ref(), &headers)
-                .await;
+            let renewed = session.renew(http, realms, grant.as_ref(), &headers).await;
             grant = Some(match renewed {
                 Ok(grant) => grant,
                 Err(error) if error.kind() == ErrorKind::Unauthorized => {
@@ -255,113 +317,10 @@ impl Registry {
     /// service behind it, to a request that carried `grant`.
     async fn refusal(&self, response: Response, grant: Option<&Grant>) -> Error {
         let who = match response.url.origin() {
-            origin if *origin == self.origin => "the registry".to_owned(),
+            origin if *origin == self.parts.origin => "the registry".to_owned(),
             other => format!("`{other}`"),
         };
         let secrets = grant.map(Grant::secrets).unwrap_or_default();
         failure::of(response, &who, secrets).await
     }
-}
-
-impl Source for Registry {
-    fn document<'a>(&'a self, target: &'a Target) -> BoxFuture<'a, Result<Fetched, Error>> {
-        Box::pin(async move {
-            let fetched = self.fetch(target).await;
-            fetched.map_err(|error| error.doing(|| format!("document {target} of `{}`", self.name)))
-        })
-    }
-
-    fn blob<'a>(&'a self, descriptor: &'a Descriptor) -> BoxFuture<'a, Result<Blob, Error>> {
-        Box::pin(async move {
-            let blob = self.stream(descriptor).await;
-            blob.map_err(|error| {
-                error.doing(|| format!("blob `{}` of `{}`", descriptor.digest.short(), self.name))
-            })
-        })
-    }
-
-    fn changed<'a>(
-        &'a self,
-        target: &'a Target,
-        known: &'a Digest,
-    ) -> BoxFuture<'a, Result<Option<Fetched>, Error>> {
-        Box::pin(async move {
-            let newer = self.newer(target, known).await;
-            newer.map_err(|error| error.doing(|| format!("document {target} of `{}`", self.name)))
-        })
-    }
-
-    fn size<'a>(&'a self, digest: &'a Digest) -> BoxFuture<'a, Result<u64, Error>> {
-        Box::pin(async move {
-            let size = self.blob_size(digest).await;
-            size.map_err(|error| error.doing(|| format!("blob `{}` of `{}`", digest.short(), self.name)))
-        })
-    }
-
-    fn tags<'a>(&'a self, listing: &'a Listing) -> BoxFuture<'a, Result<Vec<String>, Error>> {
-        Box::pin(async move {
-            let tags = self.list_tags(listing).await;
-            tags.map_err(|error| error.doing(|| format!("tags of `{}`", self.name)))
-        })
-    }
-
-    fn referrers<'a>(
-        &'a self,
-        subject: &'a Digest,
-        artifact_type: Option<&'a str>,
-    ) -> BoxFuture<'a, Result<Vec<Descriptor>, Error>> {
-        Box::pin(async move {
-            let found = self.list_referrers(subject, artifact_type).await;
-            found.map_err(|error| {
-                error.doing(|| format!("referrers of `{}` in `{}`", subject.short(), self.name))
-            })
-        })
-    }
-
-    fn range<'a>(
-        &'a self,
-        descriptor: &'a Descriptor,
-        range: Range<u64>,
-    ) -> BoxFuture<'a, Result<Bytes, Error>> {
-        Box::pin(async move {
-            let part = self.part(descriptor, range).await;
-            part.map_err(|error| {
-                error.doing(|| format!("blob `{}` of `{}`", descriptor.digest.short(), self.name))
-            })
-        })
-    }
-}
-
-/// The distribution specification's grammar; anything else must not get into a URL.
-fn is_tag(tag: &str) -> bool {
-    let word = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
-    tag.len() <= MAX_TAG
-        && tag.bytes().next().is_some_and(word)
-        && tag.bytes().all(|b| word(b) || matches!(b, b'.' | b'-'))
-}
-
-/// What the registry calls the document. The names that servers give to any file say nothing.
-fn media_type(headers: &HeaderMap) -> Result<Option<MediaType>, Error> {
-    let Some(value) = headers.get(CONTENT_TYPE) else {
-        return Ok(None);
-    };
-    let bad = || Error::new(ErrorKind::BadResponse, "the Content-Type cannot be read");
-    let text = value.to_str().map_err(|_| bad())?;
-    let media_type = MediaType::from_content_type(text).map_err(|cause| bad().because(cause))?;
-    Ok(match &media_type {
-        MediaType::Other(name) if matches!(&**name, "application/json" | "application/octet-stream") => None,
-        _ => Some(media_type),
-    })
-}
-
-/// The digest that the registry states for its answer.
-fn stated(headers: &HeaderMap) -> Result<Option<Digest>, Error> {
-    let Some(value) = headers.get(DIGEST) else {
-        return Ok(None);
-    };
-    let bad = || Error::new(ErrorKind::BadResponse, "the Docker-Content-Digest cannot be read");
-    let text = value.to_str().map_err(|_| bad())?;
-    text.parse()
-        .map(Some)
-        .map_err(|cause: image_spec::Error| bad().because(cause))
 }

@@ -18,6 +18,7 @@ fn main() -> std::io::Result<()> {
         ("config", configs()),
         ("policy", lines(POLICIES)),
         ("auth_file", lines(AUTH_FILES)),
+        ("places", lines(PLACES.trim())),
     ] {
         let folder = corpus.join(target);
         std::fs::create_dir_all(&folder)?;
@@ -212,3 +213,16 @@ const AUTH_FILES: &str = r#"{"auths":{"docker.io":{"auth":"dXNlcjpwYXNz"}}}
 {"auths":[]}
 {}
 {"auths":{"localhost:5000":{"registrytoken":"t"},"docker.io":{"username":"u","password":"p"}},"credsStore":"s"}"#;
+
+const PLACES: &str = r#"
+registry = [{location = "example.com", mirror = [{location = "a.b/c"}, {location = "d.e:5000", pull-from-mirror = "tag-only"}]}]
+registry = [{prefix = "*.example.com", location = "localhost:5000/x", insecure = true, mirror-by-digest-only = true}]
+registry = [{prefix = "example.com/a", blocked = true}, {prefix = "example.com/a/b"}]
+unqualified-search-registries = ["docker.io", "localhost:5000"]
+aliases = {busybox = "example.com/busybox", "team/app" = ""}
+short-name-mode = "enforcing"
+server = "https://example.com"
+host = {"http://127.0.0.1:5000/b" = {capabilities = ["pull"], header = {x = ["y", "z"]}}, "https://a" = {override_path = true}}
+10.0.0.0/8, .example.com, *.a:80, [::1]:443, 2001:db8::/32, *
+socks5h://u:%40@example.com:1080
+"#;

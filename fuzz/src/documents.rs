@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Names and documents: what is accepted has one form, and comes back when it is written and read.
 
-use distribution::AuthFile;
+use distribution::{AuthFile, Client, ErrorKind, Hosts, Proxies, Registries};
 use image_spec::{Digest, Document, ImageConfig, MediaType, Platform, Reference};
 use signature::{Candidate, Identity, Policy};
 
@@ -97,4 +97,33 @@ pub fn auth_file(bytes: &[u8]) {
         let _ = file.lookup(host, repository);
     }
     assert!(format!("{file:?}").len() < 100);
+}
+
+/// A registries.conf, a hosts.toml or a list of hosts without proxy, whatever it is. An image that a later file
+/// blocks by its full name is blocked, whatever stands before.
+pub fn places(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else {
+        return;
+    };
+    let _ = Proxies::none().all(text);
+    let _ = Proxies::none().except(text);
+    let hosts = Hosts::new().config("example.com", text).unwrap_or_default();
+    let mut registries = Registries::parse(text).unwrap_or_default();
+    for name in ["busybox", "team/app:1", "example.com/a", ""] {
+        let _ = registries.candidates(name);
+    }
+    let block = "[[registry]]\nprefix = \"example.com/blocked:tag\"\nblocked = true";
+    registries.merge(Registries::parse(block).expect("a configuration"));
+    let builder = Client::builder().without_system_roots().hosts(hosts);
+    let client = builder.registries(registries).build().expect("a client");
+    for name in [
+        "busybox",
+        "example.com/a/b:tag",
+        "a.example.com:5000/x",
+        "[::1]:5000/x",
+    ] {
+        let _ = client.registry(&name.parse().expect("a name"));
+    }
+    let blocked = client.registry(&"example.com/blocked:tag".parse().expect("a name"));
+    assert_eq!(blocked.expect_err("blocked").kind(), ErrorKind::Denied);
 }

@@ -16,7 +16,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 const WINDOW: usize = 4 << 20;
 
 /// How much of a blob is still read after the unpacker gave up on it. A broken archive is most often a blob with
-/// the wrong digest, and that is the better explanation; a huge blob is not fetched for it.
+/// the wrong digest, and that is the better explanation; a huge blob is not fetched for it, unless a mirror may be
+/// the liar, and the registry itself have the right one.
 const AFTERMATH: u64 = 16 << 20;
 
 /// What a piece takes of the window at the least: a source that sends single bytes must not fill the memory with
@@ -84,7 +85,7 @@ pub(crate) async fn pump(
         if wanted {
             wanted = writer.send(piece).await;
         }
-        if !wanted && size.saturating_sub(bytes) > AFTERMATH {
+        if !wanted && size.saturating_sub(bytes) > AFTERMATH && !blob.is_mirrored() {
             return Ok(());
         }
     }

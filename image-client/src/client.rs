@@ -8,7 +8,9 @@ use std::time::Duration;
 
 #[cfg(feature = "credential-helpers")]
 use distribution::CredentialHelpers;
-use distribution::{AuthFile, Credential, Credentials, Parallel, Retry};
+use distribution::{
+    AuthFile, Credential, Credentials, Hosts, MirrorLimits, Parallel, Proxies, Registries, Retry,
+};
 use image_spec::Platform;
 use meta_store::Store;
 use signature::Policy;
@@ -218,6 +220,31 @@ impl Builder {
         self
     }
 
+    /// Other places for images, blocked ones, and what short names mean, by `registries.conf`. The policy sees the
+    /// name that was asked for, wherever the image comes from.
+    pub fn registries(mut self, registries: Registries) -> Self {
+        self.network = self.network.registries(registries);
+        self
+    }
+
+    /// Mirrors and certificates by host.
+    pub fn hosts(mut self, hosts: Hosts) -> Self {
+        self.network = self.network.hosts(hosts);
+        self
+    }
+
+    /// How long mirrors are waited for.
+    pub fn mirror_limits(mut self, limits: MirrorLimits) -> Self {
+        self.network = self.network.mirror_limits(limits);
+        self
+    }
+
+    /// How connections leave; directly unless set. The environment is not looked at.
+    pub fn proxies(mut self, proxies: Proxies) -> Self {
+        self.network = self.network.proxies(proxies);
+        self
+    }
+
     /// Options that give protection away.
     pub fn dangerous(self) -> Dangerous {
         Dangerous(self)
@@ -265,12 +292,22 @@ impl Dangerous {
         self.0.network = self.0.network.plain_http(host);
         self.0
     }
+
+    /// Obeys configurations that call a host insecure: it is asked over TLS with whatever certificate it shows, or
+    /// without TLS. Anyone on the way can read credentials and, where no digest or signature pins the image, change
+    /// it.
+    pub fn obey_insecure(mut self) -> Builder {
+        self.0.network = self.0.network.obey_insecure();
+        self.0
+    }
 }
 
 /// One image asked for, and how.
 #[derive(Clone, Debug)]
 pub struct Request {
     pub(crate) image: ImageName,
+    /// What the name may stand for besides, in this order.
+    pub(crate) others: Vec<ImageName>,
     pub(crate) platform: Option<Platform>,
     pub(crate) progress: Arc<dyn Progress>,
 }
@@ -280,9 +317,18 @@ impl Request {
     pub fn new(image: impl Into<ImageName>) -> Self {
         Self {
             image: image.into(),
+            others: Vec::new(),
             platform: None,
             progress: Arc::new(()),
         }
+    }
+
+    /// Looks for this image where a registry says that it does not have the ones before, or does not let us see
+    /// them. A registry that cannot be reached ends the search: who asks must not get another's image by chance. Only
+    /// pulls, unpacking and inspecting look further.
+    pub fn or(mut self, image: impl Into<ImageName>) -> Self {
+        self.others.push(image.into());
+        self
     }
 
     /// Another platform than the client's.

@@ -312,6 +312,20 @@ impl Fault {
         self
     }
 
+    /// Whether it is a registry's own word that it does not have the image, or not for us.
+    pub(crate) fn is_absence(&self) -> bool {
+        matches!(
+            self.kind,
+            ErrorKind::NotFound | ErrorKind::Unauthorized | ErrorKind::Denied
+        )
+    }
+
+    /// Whether a mirror sent wrong bytes, so that the same request now goes elsewhere.
+    pub(crate) fn is_from_mirror(&self) -> bool {
+        let error = self.cause.downcast_ref::<distribution::Error>();
+        error.is_some_and(distribution::Error::is_from_mirror)
+    }
+
     /// The whole chain in one line.
     pub(crate) fn to_line(&self) -> String {
         let mut line = self

@@ -36,17 +36,38 @@ pub(crate) struct Document {
     pub(crate) digest: Digest,
 }
 
-/// Resolves the request's name. Asks the network for nothing when the name holds a digest which the store knows, and
-/// with one HEAD request when a tag still stands for what the store has under this name.
+/// Resolves the request's name, or the first one of several that is there.
 pub(crate) async fn find(
     shared: &Arc<Shared>,
     store: Option<&Arc<Store>>,
     request: &Request,
 ) -> Result<Found, Fault> {
-    let place = source::open(shared, &request.image).await?;
+    let mut found = one(shared, store, request, &request.image).await;
+    for image in &request.others {
+        match &found {
+            Err(fault) if fault.is_absence() => tracing::info!(fault = fault.to_line(), "looking further"),
+            _ => return found,
+        }
+        found = one(shared, store, request, image).await;
+    }
+    found.map_err(|fault| match request.others.len() {
+        0 => fault,
+        more => fault.under(format!("none of {} registries has it; the last one", more + 1)),
+    })
+}
+
+/// Resolves one name. Asks the network for nothing when the name holds a digest which the store knows, and with one
+/// HEAD request when a tag still stands for what the store has under this name.
+async fn one(
+    shared: &Arc<Shared>,
+    store: Option<&Arc<Store>>,
+    request: &Request,
+    image: &ImageName,
+) -> Result<Found, Fault> {
+    let place = source::open(shared, image).await?;
     let platform = request.platform.as_ref().unwrap_or(&shared.platform);
     let mut top = None;
-    if let (Some(store), ImageName::Registry(reference)) = (store, &request.image) {
+    if let (Some(store), ImageName::Registry(reference)) = (store, image) {
         let record = match reference.digest() {
             Some(digest) => known(store, *digest).await?,
             None => named(store, place.name.clone()).await?,

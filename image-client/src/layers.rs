@@ -21,6 +21,8 @@ use crate::threads::{self, blocking};
 
 /// The name of the layer's tree inside its stage.
 const TREE: &str = "tree";
+/// How many mirrors may send a wrong layer before the pull gives up on it.
+const MAX_LIARS: usize = 8;
 /// How often a layer that someone else fetches is looked for: soon enough not to be felt.
 const CLAIM_AGAIN: Duration = Duration::from_millis(20);
 
@@ -158,7 +160,18 @@ fn order(
 
 async fn one(work: Arc<Work>, layer: Layer, slot: Option<OwnedSemaphorePermit>) -> Result<Outcome, Fault> {
     let at = layer.at;
-    let result = get(&work, layer, slot).await.map_err(|fault| fault.in_layer(at));
+    let mut result = get(&work, layer.clone(), slot).await;
+    for _ in 0..MAX_LIARS {
+        match &result {
+            // That mirror is left alone now.
+            Err(fault) if fault.is_from_mirror() => {
+                tracing::info!(layer = %at, "fetching it again, from elsewhere")
+            }
+            _ => break,
+        }
+        result = get(&work, layer.clone(), self::slot(&work.shared).await).await;
+    }
+    let result = result.map_err(|fault| fault.in_layer(at));
     if let Ok(outcome) = &result {
         let cached = outcome.fetched.is_none();
         work.progress.event(&Event::LayerDone {

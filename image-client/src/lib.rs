@@ -63,6 +63,7 @@ mod progress;
 mod pull;
 mod remove;
 mod report;
+mod short;
 mod source;
 mod space;
 mod stack;
@@ -72,7 +73,10 @@ mod threads;
 pub use client::{Builder, Client, DEFAULT_WORK_DIR, Dangerous, Request};
 #[cfg(feature = "credential-helpers")]
 pub use distribution::CredentialHelpers;
-pub use distribution::{AuthFile, BoxFuture, Credential, Credentials, Listing, Parallel, Retry, Supplied};
+pub use distribution::{
+    AuthFile, BoxFuture, Credential, Credentials, HostTls, Hosts, Listing, MirrorLimits, Parallel, Proxies,
+    Registries, Retry, Supplied,
+};
 pub use error::{Action, Error, ErrorKind, LayerAt};
 pub use image_spec::{Descriptor, Digest, ImageConfig, Platform, Reference};
 pub use lookup::{Blob, RawManifest};

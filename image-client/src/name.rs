@@ -111,6 +111,14 @@ pub enum NameError {
     /// The entry name holds control characters or is too long.
     #[error("bad entry name: `{}`", .0.escape_debug())]
     Entry(String),
+    /// A short name that stands for none or for too many by the configuration.
+    #[error("cannot tell what a short name means: `{text}`")]
+    Short {
+        /// The name.
+        text: String,
+        /// Why not.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// Not a reference by the grammar of registries.
     #[error("bad image reference: `{text}`")]
     Reference {

@@ -17,6 +17,7 @@ fn every_file_of_the_corpus_is_taken_or_refused() {
         ("config", documents::config),
         ("policy", documents::policy),
         ("auth_file", documents::auth_file),
+        ("places", documents::places),
     ] {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
             .join("../fuzz/corpus")

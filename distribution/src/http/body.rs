@@ -10,9 +10,8 @@ use http_body_util::BodyExt;
 use hyper::body::{Body as _, Incoming};
 use tokio::time::timeout;
 
-use super::pool::Pool;
+use super::pool::{Key, Pool};
 use super::sender::Sender;
-use super::url::Origin;
 use crate::{Error, ErrorKind};
 
 /// Progress that a body must make in each idle time: about 1 KiB/s at the default of 60 s. A peer
@@ -35,7 +34,7 @@ pub(crate) struct Body {
 /// A connection that is busy with a body, or shared with others.
 pub(crate) struct Lease {
     pub(crate) pool: Arc<Pool>,
-    pub(crate) origin: Origin,
+    pub(crate) key: Key,
     pub(crate) sender: Sender,
 }
 
@@ -92,7 +91,7 @@ impl Body {
             };
             let Some(frame) = next else {
                 if let Some(lease) = self.lease.take() {
-                    lease.pool.put(lease.origin, lease.sender);
+                    lease.pool.put(lease.key, lease.sender);
                 }
                 return Ok(None);
             };

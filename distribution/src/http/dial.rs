@@ -18,10 +18,14 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
+use super::carrier::Carrier;
+use super::proxy::{Kind, Proxies, Proxy};
 use super::sender::Sender;
+use super::socks::{self, Goal};
 #[cfg(feature = "http2")]
 use super::tls::H2;
 use super::tls::Trust;
+use super::tunnel::{self, Forwarded};
 use super::url::Origin;
 use crate::{Error, ErrorKind};
 
@@ -45,49 +49,130 @@ const PING: Duration = Duration::from_secs(20);
 /// Opens connections.
 #[derive(Debug)]
 pub(crate) struct Dialer {
-    trust: Trust,
-    limit: Duration,
+    proxies: Proxies,
+    /// For proxies that are spoken to over TLS.
+    trust: Arc<Trust>,
 }
 
 impl Dialer {
-    /// `limit` bounds each of name resolution with TCP, and TLS.
-    pub(crate) fn new(trust: Trust, limit: Duration) -> Self {
-        Self { trust, limit }
+    pub(crate) fn new(proxies: Proxies, trust: Arc<Trust>) -> Self {
+        Self { proxies, trust }
     }
 
-    pub(crate) async fn dial(&self, origin: &Origin) -> Result<Sender, Error> {
-        let late = |step: &str| {
-            Error::new(
-                ErrorKind::Timeout,
-                format!("no {step} with `{origin}` within {:?}", self.limit),
-            )
-            .passing(None)
+    /// A connection to `origin`, with our certificate if it is the registry's `own` host. `limit`
+    /// bounds each of name resolution with TCP, the way through a proxy, and TLS.
+    pub(crate) async fn dial(
+        &self,
+        origin: &Origin,
+        trust: &Trust,
+        own: bool,
+        limit: Duration,
+    ) -> Result<Sender, Error> {
+        let proxy = self.proxies.towards(origin);
+        let link = match proxy {
+            Some(proxy) => self.through(proxy, origin, limit).await?,
+            None => Carrier::Tcp(tcp(origin, &format!("`{origin}`"), limit).await?),
         };
-        let tcp = timeout(self.limit, connect(origin))
-            .await
-            .map_err(|_| late("connection"))?
-            .map_err(|cause| unreachable(origin).because(cause))?;
         if origin.plain() {
-            return handshake(tcp, origin).await;
+            let forwarded = match proxy {
+                Some(proxy) if proxy.kind() == Kind::Http => Some(Forwarded {
+                    proxy: Arc::clone(proxy),
+                    authorization: proxy.authorization()?,
+                }),
+                _ => None,
+            };
+            return handshake(link, origin, forwarded).await;
         }
         let name = ServerName::try_from(origin.name().to_owned())
-            .map_err(|cause| self.trust.refused(origin).because(cause))?;
-        let tls = timeout(
-            self.limit,
-            TlsConnector::from(Arc::clone(self.trust.config())).connect(name, tcp),
-        )
-        .await
-        .map_err(|_| late("TLS session").hinting_as(&self.trust.refused(origin)))?
-        .map_err(|cause| match is_verdict(&cause) {
-            true => self.trust.refused(origin).because(cause),
-            false => self.trust.refused(origin).because(cause).passing(None),
-        })?;
+            .map_err(|cause| trust.refused(origin).because(cause))?;
+        let connector = TlsConnector::from(Arc::clone(trust.towards(own).config()));
+        let tls = timeout(limit, connector.connect(name, link))
+            .await
+            .map_err(|_| {
+                late("TLS session", &format!("`{origin}`"), limit).hinting_as(&trust.refused(origin))
+            })?
+            .map_err(|cause| match is_verdict(&cause) {
+                true => trust.refused(origin).because(cause),
+                false => trust.refused(origin).because(cause).passing(None),
+            })?;
         match tls.get_ref().1.alpn_protocol() {
             #[cfg(feature = "http2")]
             Some(H2) => handshake2(tls, origin).await,
-            _ => handshake(tls, origin).await,
+            _ => handshake(tls, origin, None).await,
         }
     }
+
+    /// A connection through a proxy to `origin`; for plain HTTP over an HTTP proxy only to the
+    /// proxy, which forwards each request.
+    async fn through(&self, proxy: &Proxy, origin: &Origin, limit: Duration) -> Result<Carrier, Error> {
+        let slow = || {
+            let message = format!("no way to `{origin}` through the proxy `{proxy}` within {limit:?}");
+            Error::new(ErrorKind::Timeout, message).passing(None)
+        };
+        let Kind::Socks { names } = proxy.kind() else {
+            let mut link = self.to(proxy, limit).await?;
+            if !origin.plain() {
+                let opening = tunnel::open(&mut link, proxy, origin);
+                timeout(limit, opening).await.map_err(|_| slow())??;
+            }
+            return Ok(link);
+        };
+        let port = origin.port();
+        let goals: Vec<Goal> = match origin.ip() {
+            Some(ip) => vec![Goal::Address((ip, port).into())],
+            None if names => vec![Goal::Name(origin.name().to_owned(), port)],
+            None => timeout(limit, lookup_host((origin.name(), port)))
+                .await
+                .map_err(|_| slow())?
+                .map_err(|cause| unreachable(&format!("`{origin}`")).because(cause))?
+                .take(MAX_ADDRESSES)
+                .map(Goal::Address)
+                .collect(),
+        };
+        let mut failure = unreachable(&format!("`{origin}`: its name has no address"));
+        for goal in goals {
+            let mut link = self.to(proxy, limit).await?;
+            match timeout(limit, socks::open(&mut link, proxy, &goal)).await {
+                Ok(Ok(())) => return Ok(link),
+                Ok(Err(error)) => failure = error,
+                Err(_) => failure = slow(),
+            }
+        }
+        Err(failure.doing(|| format!("`{origin}`")))
+    }
+
+    /// A connection to a proxy.
+    async fn to(&self, proxy: &Proxy, limit: Duration) -> Result<Carrier, Error> {
+        let origin = proxy.origin();
+        let shown = format!("the proxy `{proxy}`");
+        let tcp = tcp(origin, &shown, limit).await?;
+        if origin.plain() {
+            return Ok(Carrier::Tcp(tcp));
+        }
+        let name = ServerName::try_from(origin.name().to_owned())
+            .map_err(|cause| self.trust.refused(origin).because(cause))?;
+        let connector = TlsConnector::from(self.trust.towards(false).without_http2());
+        let tls = timeout(limit, connector.connect(name, tcp))
+            .await
+            .map_err(|_| late("TLS session", &shown, limit))?
+            .map_err(|cause| {
+                let error = Error::new(ErrorKind::Tls, format!("no TLS session with {shown}"));
+                error.because(cause)
+            })?;
+        Ok(Carrier::Tls(Box::new(tls)))
+    }
+}
+
+async fn tcp(origin: &Origin, shown: &str, limit: Duration) -> Result<TcpStream, Error> {
+    timeout(limit, connect(origin))
+        .await
+        .map_err(|_| late("connection", shown, limit))?
+        .map_err(|cause| unreachable(shown).because(cause))
+}
+
+fn late(step: &str, shown: &str, limit: Duration) -> Error {
+    let message = format!("no {step} with {shown} within {limit:?}");
+    Error::new(ErrorKind::Timeout, message).passing(None)
 }
 
 /// Whether TLS itself said no, about a certificate or a version. What remains is the network.
@@ -95,8 +180,8 @@ fn is_verdict(cause: &io::Error) -> bool {
     cause.get_ref().is_some_and(|inner| inner.is::<rustls::Error>())
 }
 
-fn unreachable(origin: &Origin) -> Error {
-    Error::new(ErrorKind::Unreachable, format!("no connection to `{origin}`")).passing(None)
+fn unreachable(shown: &str) -> Error {
+    Error::new(ErrorKind::Unreachable, format!("no connection to {shown}")).passing(None)
 }
 
 /// Races the addresses of a name: the next one starts when one fails or after a moment, so that
@@ -129,7 +214,7 @@ async fn connect(origin: &Origin) -> io::Result<TcpStream> {
     }
 }
 
-async fn handshake<T>(io: T, origin: &Origin) -> Result<Sender, Error>
+async fn handshake<T>(io: T, origin: &Origin, forwarded: Option<Forwarded>) -> Result<Sender, Error>
 where
     T: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
@@ -137,9 +222,9 @@ where
         .max_header_size(MAX_HEAD)
         .handshake(TokioIo::new(io))
         .await
-        .map_err(|cause| unreachable(origin).because(cause))?;
+        .map_err(|cause| unreachable(&format!("`{origin}`")).because(cause))?;
     drive(connection);
-    Ok(Sender::Single(sender))
+    Ok(Sender::Single(sender, forwarded))
 }
 
 #[cfg(feature = "http2")]
@@ -155,7 +240,7 @@ where
         .keep_alive_interval(PING)
         .handshake(TokioIo::new(io))
         .await
-        .map_err(|cause| unreachable(origin).because(cause))?;
+        .map_err(|cause| unreachable(&format!("`{origin}`")).because(cause))?;
     drive(connection);
     Ok(Sender::Shared(sender))
 }

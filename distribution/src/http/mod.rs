@@ -3,12 +3,19 @@
 //! limits on everything a peer may send. Knows nothing of images or tokens.
 
 mod body;
+mod bypass;
+mod carrier;
 mod dial;
 mod link;
 mod pool;
+mod proxy;
 mod range;
+mod request;
 mod sender;
+mod socks;
 mod tls;
+mod tunnel;
+mod unverified;
 mod url;
 mod wait;
 
@@ -17,23 +24,24 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http_body_util::Full;
 use hyper::header::{self, HeaderMap, HeaderValue};
-use hyper::http::uri::Scheme;
-use hyper::{Method, Request, StatusCode, Uri, Version};
+use hyper::{StatusCode, Version};
 use tokio::time::timeout;
 
 use self::body::Lease;
 use self::dial::Dialer;
-use self::pool::Pool;
+use self::pool::{Key, Pool};
+use self::request::{Form, request};
 use self::sender::Sender;
+use self::tunnel::Forwarded;
 use crate::retry::{Retry, Tries};
 use crate::{Error, ErrorKind};
 
 pub(crate) use self::body::Body;
 pub(crate) use self::link::next;
+pub use self::proxy::Proxies;
 pub(crate) use self::range::{Part, Wanted};
-pub(crate) use self::tls::Trust;
+pub(crate) use self::tls::{Identity, Roots, Trust};
 pub(crate) use self::url::{Origin, Url, pairs};
 pub(crate) use self::wait::retry_after;
 
@@ -42,16 +50,42 @@ const MAX_REDIRECTS: usize = 5;
 /// Bytes of an unwanted body that are read so that its connection can be used again.
 const MAX_UNWANTED: usize = 16 << 10;
 
-const USER_AGENT: HeaderValue = HeaderValue::from_static(concat!("image-client/", env!("CARGO_PKG_VERSION")));
-
-/// The connections of one client.
-#[derive(Debug)]
+/// HTTP as one registry is spoken to. All handles of a client share their connections.
+#[derive(Clone, Debug)]
 pub(crate) struct Http {
+    common: Arc<Common>,
+    home: Option<Arc<Home>>,
+    pace: Pace,
+}
+
+#[derive(Debug)]
+struct Common {
     dialer: Dialer,
     pool: Arc<Pool>,
     plain: HashSet<Origin>,
-    idle: Duration,
-    retry: Retry,
+    trust: Arc<Trust>,
+}
+
+/// What is special about one registry.
+#[derive(Debug)]
+pub(crate) struct Home {
+    pub(crate) origin: Origin,
+    /// In place of the client's: for this host, and for whatever it leads to.
+    pub(crate) trust: Option<Arc<Trust>>,
+    /// Sent to this origin only.
+    pub(crate) headers: HeaderMap,
+    /// This origin may be spoken to without TLS.
+    pub(crate) plain: bool,
+}
+
+/// How long a peer is waited for, and how often.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Pace {
+    /// The way to a connection.
+    pub(crate) connect: Duration,
+    /// Every wait for the peer after that.
+    pub(crate) idle: Duration,
+    pub(crate) retry: Retry,
 }
 
 /// One GET or HEAD request, or a POST of a form.
@@ -98,53 +132,84 @@ struct Failed {
 }
 
 impl Http {
-    /// `plain` names the origins that may be spoken to without TLS; `connect` bounds the way to a
-    /// connection, `idle` every wait for the peer after that.
-    pub(crate) fn new(
-        trust: Trust,
-        plain: HashSet<Origin>,
-        connect: Duration,
-        idle: Duration,
-        retry: Retry,
-    ) -> Self {
+    /// `plain` names the origins that may be spoken to without TLS.
+    pub(crate) fn new(trust: Arc<Trust>, proxies: Proxies, plain: HashSet<Origin>, pace: Pace) -> Self {
         Self {
-            dialer: Dialer::new(trust, connect),
-            pool: Arc::default(),
-            plain,
-            idle,
-            retry,
+            common: Arc::new(Common {
+                dialer: Dialer::new(proxies, Arc::clone(&trust)),
+                pool: Arc::default(),
+                plain,
+                trust,
+            }),
+            home: None,
+            pace,
         }
+    }
+
+    /// The same connections, for one registry.
+    pub(crate) fn for_home(&self, home: Home, pace: Option<Pace>) -> Self {
+        Self {
+            common: Arc::clone(&self.common),
+            home: Some(Arc::new(home)),
+            pace: pace.unwrap_or(self.pace),
+        }
+    }
+
+    fn trust(&self) -> &Trust {
+        let own = self.home.as_ref().and_then(|home| home.trust.as_ref());
+        own.unwrap_or(&self.common.trust)
+    }
+
+    fn may_be_plain(&self, origin: &Origin) -> bool {
+        let home = self.home.as_ref();
+        self.common.plain.contains(origin) || home.is_some_and(|home| home.plain && home.origin == *origin)
     }
 
     /// The tries that one thing is worth. Nothing in here tries by itself, but for a kept
     /// connection that turns out to be closed.
     pub(crate) fn tries(&self) -> Tries {
-        Tries::new(self.retry)
+        Tries::new(self.pace.retry)
     }
 
     /// One request, one response, no redirect.
     pub(crate) async fn get(&self, ask: Ask<'_>) -> Result<Response, Error> {
         let origin = ask.url.origin();
-        if origin.plain() && !self.plain.contains(origin) {
+        if origin.plain() && !self.may_be_plain(origin) {
             let message = format!("plain HTTP was not allowed for this host: `{origin}`");
             return Err(Error::new(ErrorKind::Denied, message));
         }
+        let trust = self.trust();
+        let own = self
+            .home
+            .as_ref()
+            .is_some_and(|home| home.origin.host() == origin.host());
+        let key = Key {
+            origin: origin.clone(),
+            tls: if origin.plain() {
+                0
+            } else {
+                trust.towards(own).id()
+            },
+        };
+        let pool = &self.common.pool;
         // A kept connection may be closed already, and a form is not sent twice by chance.
         let kept = match ask.form {
-            None => self.pool.take(origin),
+            None => pool.take(&key),
             Some(_) => None,
         };
         if let Some(sender) = kept {
-            match self.exchange(sender, ask).await {
+            match self.exchange(sender, key.clone(), ask).await {
                 Err(failed) if failed.stale => {}
                 outcome => return outcome.map_err(|failed| failed.error),
             }
         }
-        let sender = self.dialer.dial(origin).await?;
+        let limit = self.pace.connect;
+        let sender = self.common.dialer.dial(origin, trust, own, limit).await?;
         if let Some(other) = sender.share() {
-            self.pool.put(origin.clone(), other);
+            pool.put(key.clone(), other);
         }
-        self.exchange(sender, ask).await.map_err(|failed| failed.error)
+        let outcome = self.exchange(sender, key, ask).await;
+        outcome.map_err(|failed| failed.error)
     }
 
     /// The response at the end of at most [`MAX_REDIRECTS`] redirects. The authorization stays
@@ -174,7 +239,7 @@ impl Http {
             let location = response.headers.get(header::LOCATION).ok_or_else(bad)?;
             let location = location.to_str().map_err(|_| bad())?;
             let next = url.join(location).map_err(|cause| bad().because(cause))?;
-            if next.origin().plain() && !url.origin().plain() && !self.plain.contains(next.origin()) {
+            if next.origin().plain() && !url.origin().plain() && !self.may_be_plain(next.origin()) {
                 let message = format!("a redirect leaves TLS: `{url}` to `{next}`");
                 return Err(Error::new(ErrorKind::Denied, message));
             }
@@ -190,19 +255,29 @@ impl Http {
         ))
     }
 
-    async fn exchange(&self, mut sender: Sender, ask: Ask<'_>) -> Result<Response, Failed> {
+    async fn exchange(&self, mut sender: Sender, key: Key, ask: Ask<'_>) -> Result<Response, Failed> {
         let url = ask.url;
         tracing::debug!(%url, range = ?ask.range, "ask");
-        let request = request(ask, sender.is_shared()).map_err(|error| Failed { error, stale: false })?;
-        let outcome = timeout(self.idle, sender.send(request)).await;
+        let forwarded = sender.forwarded().cloned();
+        let form = match &forwarded {
+            Some(forwarded) => Form::Proxy(forwarded),
+            None if sender.is_shared() => Form::Http2,
+            None => Form::Http1,
+        };
+        let own = self.home.as_ref().filter(|home| home.origin == *url.origin());
+        let headers = own.map(|home| &home.headers);
+        let request = request(ask, form, headers).map_err(|error| Failed { error, stale: false })?;
+        let idle = self.pace.idle;
+        let outcome = timeout(idle, sender.send(request)).await;
+        let pool = &self.common.pool;
         if sender.is_shared() && !matches!(outcome, Ok(Ok(_))) {
-            self.pool.forget_shared(url.origin());
+            pool.forget_shared(&key);
         }
         let response = match outcome {
             Ok(Ok(response)) => response,
             Ok(Err(cause)) => return Err(failed(url, cause)),
             Err(_) => {
-                let message = format!("no response from `{}` within {:?}", url.origin(), self.idle);
+                let message = format!("no response from `{}` within {idle:?}", url.origin());
                 return Err(Failed {
                     error: Error::new(ErrorKind::Timeout, message).passing(None),
                     stale: false,
@@ -210,13 +285,19 @@ impl Http {
             }
         };
         let (head, incoming) = response.into_parts();
+        if let Some(Forwarded { proxy, .. }) = forwarded
+            && head.status == StatusCode::PROXY_AUTHENTICATION_REQUIRED
+        {
+            let error = tunnel::refused(&proxy, head.status.as_u16(), "Proxy Authentication Required");
+            return Err(Failed { error, stale: false });
+        }
         tracing::debug!(%url, status = head.status.as_u16(), "response");
         let lease = Lease {
-            pool: Arc::clone(&self.pool),
-            origin: url.origin().clone(),
+            pool: Arc::clone(pool),
+            key,
             sender,
         };
-        let body = Body::new(incoming, lease, self.idle);
+        let body = Body::new(incoming, lease, idle);
         Ok(Response {
             url: url.clone(),
             version: head.version,
@@ -232,48 +313,6 @@ impl Response {
     pub(crate) async fn discard(self) {
         self.body.peek(MAX_UNWANTED).await;
     }
-}
-
-/// `absolute`: HTTP/2 has the host in the URL (RFC 9113 section 8.3.1), HTTP/1.1 in a header.
-fn request(ask: Ask<'_>, absolute: bool) -> Result<Request<Full<Bytes>>, Error> {
-    let bad = |cause: Box<dyn std::error::Error + Send + Sync>| {
-        Error::new(ErrorKind::Invalid, "the request cannot be written").because(cause)
-    };
-    let (origin, path) = (ask.url.origin(), ask.url.request_target());
-    let mut request = Request::builder()
-        .method(match (ask.head, ask.form) {
-            (true, _) => Method::HEAD,
-            (false, None) => Method::GET,
-            (false, Some(_)) => Method::POST,
-        })
-        .header(header::USER_AGENT, USER_AGENT)
-        .header(header::ACCEPT, HeaderValue::from_static(ask.accept))
-        .header(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-    request = match absolute {
-        true => {
-            let mut parts = path.clone().into_parts();
-            parts.scheme = Some(Scheme::HTTPS);
-            parts.authority = Some(origin.authority().parse().map_err(|cause| bad(Box::new(cause)))?);
-            request.uri(Uri::from_parts(parts).map_err(|cause| bad(Box::new(cause)))?)
-        }
-        false => request.uri(path.clone()).header(header::HOST, origin.authority()),
-    };
-    if let Some(authorization) = ask.authorization {
-        request = request.header(header::AUTHORIZATION, authorization);
-    }
-    if let Some(range) = ask.range {
-        request = request.header(header::RANGE, range.header());
-    }
-    let body = ask.form.cloned().unwrap_or_default();
-    if !body.is_empty() {
-        request = request.header(
-            header::CONTENT_TYPE,
-            HeaderValue::from_static("application/x-www-form-urlencoded"),
-        );
-    }
-    request
-        .body(Full::new(body))
-        .map_err(|cause| bad(Box::new(cause)))
 }
 
 /// A request may be sent again on a new connection when a kept one broke before the response: the

@@ -13,18 +13,26 @@ const MAX_IDLE: usize = 8;
 /// How long an idle connection is trusted; common servers close theirs after 60 s and more.
 const MAX_AGE: Duration = Duration::from_secs(30);
 
+/// What a connection may be used for again: the same origin, believed in the same way.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Key {
+    pub(crate) origin: Origin,
+    /// Of the TLS configuration; 0 without TLS.
+    pub(crate) tls: u64,
+}
+
 /// Connections by origin, each with the time of its last use.
 #[derive(Debug, Default)]
 pub(crate) struct Pool {
-    idle: Mutex<HashMap<Origin, Vec<(Sender, Instant)>>>,
+    idle: Mutex<HashMap<Key, Vec<(Sender, Instant)>>>,
 }
 
 impl Pool {
     /// The connection used last, which is the one most likely still open. One that can be shared
     /// stays here, too.
-    pub(crate) fn take(&self, origin: &Origin) -> Option<Sender> {
+    pub(crate) fn take(&self, key: &Key) -> Option<Sender> {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        let senders = idle.get_mut(origin)?;
+        let senders = idle.get_mut(key)?;
         while let Some((sender, since)) = senders.pop() {
             if !fresh(&sender, since) {
                 continue;
@@ -34,18 +42,18 @@ impl Pool {
             }
             return Some(sender);
         }
-        idle.remove(origin);
+        idle.remove(key);
         None
     }
 
     /// Keeps a connection that is free, or one that can be shared.
-    pub(crate) fn put(&self, origin: Origin, sender: Sender) {
+    pub(crate) fn put(&self, key: Key, sender: Sender) {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         idle.retain(|_, senders| {
             senders.retain(|(sender, since)| fresh(sender, *since));
             !senders.is_empty()
         });
-        let senders = idle.entry(origin).or_default();
+        let senders = idle.entry(key).or_default();
         if sender.is_shared() {
             // One is enough, and the newest lives longest.
             senders.retain(|(sender, _)| !sender.is_shared());
@@ -57,9 +65,9 @@ impl Pool {
 
     /// Gives up on a shared connection over which a request failed. Requests that are on their
     /// way over it go on.
-    pub(crate) fn forget_shared(&self, origin: &Origin) {
+    pub(crate) fn forget_shared(&self, key: &Key) {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(senders) = idle.get_mut(origin) {
+        if let Some(senders) = idle.get_mut(key) {
             senders.retain(|(sender, _)| !sender.is_shared());
         }
     }

@@ -6,8 +6,9 @@ use hyper::header::{CONTENT_LENGTH, HeaderMap};
 use image_spec::{Descriptor, Digest, Document, Index, MAX_MANIFEST, MAX_MANIFESTS, MediaType};
 use serde::Deserialize;
 
-use super::{Registry, is_tag, media_type};
+use super::Registry;
 use crate::http::{Ask, Url, next};
+use crate::said::{is_tag, media_type};
 use crate::{Error, ErrorKind, Listing, Target};
 
 const JSON: &str = "application/json";
@@ -171,10 +172,6 @@ impl Registry {
             }
         }
     }
-
-    fn url(&self, path: &str) -> Result<Url, Error> {
-        self.origin.url(&format!("/v2/{}/{path}", self.repository))
-    }
 }
 
 /// A list on its way.
@@ -223,7 +220,7 @@ impl Pages {
         };
         if let Some(target) = next(&page.headers)? {
             let next = from.join(target)?;
-            if *next.origin() != registry.origin {
+            if *next.origin() != registry.parts.origin {
                 let message = format!("the next page is not on the registry: `{next}`");
                 return Err(Error::new(ErrorKind::BadResponse, message));
             }

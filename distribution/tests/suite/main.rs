@@ -4,6 +4,7 @@
 mod archive;
 mod auth;
 mod blobs;
+mod conf;
 mod dir;
 mod docker;
 mod foreign;
@@ -11,6 +12,7 @@ mod frugal;
 #[cfg(feature = "credential-helpers")]
 mod helpers;
 mod hostile;
+mod hosts;
 #[cfg(feature = "http2")]
 mod http2;
 mod image;
@@ -18,8 +20,11 @@ mod lanes;
 mod layout;
 mod lists;
 mod local;
+mod middle;
+mod mirrors;
 mod net;
 mod oauth;
+mod proxy;
 mod pull;
 mod resolve;
 mod resume;

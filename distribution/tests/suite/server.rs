@@ -8,9 +8,10 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use distribution::{Client, ClientBuilder, Retry};
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rcgen::{BasicConstraints, Certificate, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rustls::crypto::aws_lc_rs::default_provider;
 use rustls::pki_types::PrivateKeyDer;
+use rustls::server::WebPkiClientVerifier;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
@@ -367,22 +368,60 @@ pub(crate) fn authority() -> (Vec<u8>, TlsAcceptor) {
 
 /// The same for a server that chooses among these protocols.
 pub(crate) fn speaking(protocols: &[&str]) -> (Vec<u8>, TlsAcceptor) {
-    let mut params = CertificateParams::default();
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    let ca = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
-    let key = KeyPair::generate().unwrap();
-    let names = ["localhost", "127.0.0.1", "0.0.0.0"].map(str::to_owned);
-    let certificate = CertificateParams::new(names)
-        .unwrap()
-        .signed_by(&key, &ca)
-        .unwrap();
-    let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
-    let mut config = rustls::ServerConfig::builder_with_provider(Arc::new(default_provider()))
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(vec![certificate.der().clone()], key)
-        .unwrap();
-    config.alpn_protocols = protocols.iter().map(|name| name.as_bytes().to_vec()).collect();
-    (ca.pem().into_bytes(), TlsAcceptor::from(Arc::new(config)))
+    let made = Authority::new();
+    let config = made.server(None, protocols);
+    (made.pem(), config)
+}
+
+/// A certificate authority of the test's own.
+pub(crate) struct Authority(CertifiedIssuer<'static, KeyPair>);
+
+impl Authority {
+    pub(crate) fn new() -> Self {
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        Self(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())
+    }
+
+    pub(crate) fn pem(&self) -> Vec<u8> {
+        self.0.pem().into_bytes()
+    }
+
+    /// A certificate for this machine and its key.
+    fn leaf(&self) -> (Certificate, KeyPair) {
+        let key = KeyPair::generate().unwrap();
+        let names = ["localhost", "127.0.0.1", "0.0.0.0"].map(str::to_owned);
+        let certificate = CertificateParams::new(names).unwrap();
+        (certificate.signed_by(&key, &self.0).unwrap(), key)
+    }
+
+    /// A client's certificate and its key, in PEM.
+    pub(crate) fn client(&self) -> (Vec<u8>, Vec<u8>) {
+        let (certificate, key) = self.leaf();
+        (certificate.pem().into_bytes(), key.serialize_pem().into_bytes())
+    }
+
+    /// A server's side, which wants certificates of `clients` if there is that.
+    pub(crate) fn server(&self, clients: Option<&Self>, protocols: &[&str]) -> TlsAcceptor {
+        let (certificate, key) = self.leaf();
+        let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
+        let provider = Arc::new(default_provider());
+        let config = rustls::ServerConfig::builder_with_provider(Arc::clone(&provider))
+            .with_safe_default_protocol_versions()
+            .unwrap();
+        let config = match clients {
+            None => config.with_no_client_auth(),
+            Some(clients) => {
+                let mut roots = rustls::RootCertStore::empty();
+                roots.add(clients.0.der().clone()).unwrap();
+                let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
+                config.with_client_cert_verifier(verifier.build().unwrap())
+            }
+        };
+        let mut config = config
+            .with_single_cert(vec![certificate.der().clone()], key)
+            .unwrap();
+        config.alpn_protocols = protocols.iter().map(|name| name.as_bytes().to_vec()).collect();
+        TlsAcceptor::from(Arc::new(config))
+    }
 }

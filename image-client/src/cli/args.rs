@@ -6,8 +6,10 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use image_spec::Platform;
 
+use super::names::Names;
 use super::network::Network;
 use super::tend::Tend;
+use super::ways::Ways;
 
 /// Pulls, verifies, unpacks and mounts container images.
 #[derive(Debug, Parser)]
@@ -112,6 +114,8 @@ pub(crate) enum Command {
     Rm {
         #[command(flatten)]
         common: Common,
+        #[command(flatten)]
+        names: Names,
         /// The image, named as in `images`.
         image: String,
     },
@@ -217,6 +221,10 @@ pub(crate) struct Reach {
     #[arg(long, value_name = "OS/ARCH[/VARIANT]", value_parser = platform)]
     pub(crate) platform: Option<Platform>,
     #[command(flatten)]
+    pub(crate) names: Names,
+    #[command(flatten)]
+    pub(crate) ways: Ways,
+    #[command(flatten)]
     pub(crate) network: Network,
 }
 
@@ -305,6 +313,9 @@ mod tests {
             "referrers --artifact-type text/plain busybox --json",
             "images --work-dir /w --json",
             "rm --work-dir /w busybox",
+            "pull --registries-conf /r --registries-conf-dir /d --hosts-dir /h --cert-dir /c busybox /b",
+            "tags --proxy socks5h://u:p@h:1 --no-proxy 10.0.0.0/8,.local --obey-insecure busybox",
+            "rm --registries-conf /r busybox",
             "umount --work-dir /w /b",
             "mounts --work-dir /w",
             "usage --json",

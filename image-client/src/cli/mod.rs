@@ -4,11 +4,13 @@
 mod args;
 mod error;
 mod lookup;
+mod names;
 mod network;
 mod progress;
 mod report;
 mod run;
 mod tend;
+mod ways;
 
 use std::future::Future;
 use std::io::{self, Write};

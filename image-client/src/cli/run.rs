@@ -7,15 +7,15 @@ use std::path::Path;
 
 use anyhow::{Context, anyhow};
 use image_client::{
-    AuthFile, Builder, Client, Credential, CredentialHelpers, ImageName, Listing, NameError, Policy,
-    PolicyErrorKind, Request,
+    AuthFile, Builder, Client, Credential, CredentialHelpers, ImageName, Listing, Policy, PolicyErrorKind,
+    Request,
 };
 use serde::Serialize;
 use serde_json::json;
 
 use super::args::{Command, Common, Lookup, Options, ProgressKind, Reach};
 use super::error::Failure;
-use super::{lookup, progress, report, tend};
+use super::{lookup, names, progress, report, tend, ways};
 
 /// The largest file or line taken as authority or credential; real ones have a few KiB, a system's whole list of
 /// authorities a quarter of a MiB.
@@ -103,8 +103,9 @@ pub(crate) async fn run(command: Command) -> Result<Outcome, Failure> {
                 &json!({"images": images, "disk_bytes": disk_bytes}),
             )
         }
-        Command::Rm { common, image } => {
-            let removed = store(&common)?.remove(&name(&image)?).await?;
+        Command::Rm { common, names, image } => {
+            let image = names::one(&image, &names::registries(&names)?)?;
+            let removed = store(&common)?.remove(&image).await?;
             Outcome::new(report::removed(&removed), &removed)
         }
         Command::Umount { common, bundle } => {
@@ -121,7 +122,6 @@ pub(crate) fn store(common: &Common) -> Result<Client, Failure> {
 }
 
 fn prepare(options: &Options, image: &str) -> Result<(Client, Request), Failure> {
-    let image = name(image)?;
     let builder = Client::builder()
         .work_dir(&options.common.work_dir)
         .snapshotter(options.snapshotter.name());
@@ -135,12 +135,15 @@ fn prepare(options: &Options, image: &str) -> Result<(Client, Request), Failure>
 }
 
 fn prepare_lookup(options: &Lookup, image: &str) -> Result<(Client, Request), Failure> {
-    let (builder, request) = reach(Client::builder(), &options.reach, name(image)?)?;
+    names::one(image, &names::registries(&options.reach.names)?)?;
+    let (builder, request) = reach(Client::builder(), &options.reach, image)?;
     Ok((builder.build()?, request))
 }
 
 /// How this image, and nothing else, is reached.
-fn reach(mut builder: Builder, options: &Reach, image: ImageName) -> Result<(Builder, Request), Failure> {
+fn reach(mut builder: Builder, options: &Reach, image: &str) -> Result<(Builder, Request), Failure> {
+    let registries = names::registries(&options.names)?;
+    let mut images = names::all(image, &registries)?;
     builder = options.network.apply(builder);
     if let Some(file) = &options.ca_cert {
         builder = builder.ca_pem(
@@ -149,9 +152,15 @@ fn reach(mut builder: Builder, options: &Reach, image: ImageName) -> Result<(Bui
                 .map_err(Failure::option)?,
         );
     }
-    if let ImageName::Registry(reference) = &image {
-        // Nothing that is given away here is given to any other host.
-        let host = reference.registry();
+    // Nothing that is given away here is given to any other host.
+    let given = options.plain_http || options.creds.is_some() || options.creds_stdin;
+    let given = given || options.ways.is_for_one_host() || !options.token_server.is_empty();
+    let host = match images.as_slice() {
+        [_, _, ..] if given => return Err(names::ambiguous(image)),
+        [ImageName::Registry(reference), ..] => Some(reference.registry().to_owned()),
+        _ => None,
+    };
+    if let Some(host) = &host {
         if options.plain_http {
             builder = builder.dangerous().plain_http(host);
         }
@@ -160,19 +169,15 @@ fn reach(mut builder: Builder, options: &Reach, image: ImageName) -> Result<(Bui
         }
         builder = credentials(builder, options, host)?;
     }
-    let mut request = Request::new(image);
+    builder = ways::set(builder, &options.ways, host.as_deref())?.registries(registries);
+    let mut request = Request::new(images.remove(0));
+    for image in images {
+        request = request.or(image);
+    }
     if let Some(platform) = &options.platform {
         request = request.platform(platform.clone());
     }
     Ok((builder, request))
-}
-
-pub(crate) fn name(text: &str) -> Result<ImageName, Failure> {
-    text.parse().map_err(|error| match error {
-        // Well formed, only not served: the command was understood.
-        NameError::Unsupported(_) => Failure::unsupported(error.into()),
-        error => Failure::usage(error.into()),
-    })
 }
 
 fn policy(builder: Builder, options: &Options) -> Result<Builder, Failure> {
@@ -255,12 +260,5 @@ mod tests {
         ] {
             assert_eq!(line(input.as_bytes()).is_ok(), good, "{input:?}");
         }
-    }
-
-    #[test]
-    fn a_malformed_name_is_usage_and_an_unserved_kind_is_a_failure() {
-        assert_eq!(name("UPPER").unwrap_err().exit(), 2);
-        assert_eq!(name("oci-layout:").unwrap_err().exit(), 2);
-        assert_eq!(name("cimd:/x").unwrap_err().exit(), 1);
     }
 }

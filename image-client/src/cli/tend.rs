@@ -10,8 +10,9 @@ use serde_json::json;
 
 use super::args::Common;
 use super::error::{Failure, printable};
+use super::names::{self, Names};
 use super::report::{ago, size, table};
-use super::run::{Outcome, name, store};
+use super::run::{Outcome, store};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Tend {
@@ -41,6 +42,8 @@ pub(crate) enum Tend {
     Pin {
         #[command(flatten)]
         common: Common,
+        #[command(flatten)]
+        names: Names,
         /// The image, named as in `images`.
         image: String,
     },
@@ -48,6 +51,8 @@ pub(crate) enum Tend {
     Unpin {
         #[command(flatten)]
         common: Common,
+        #[command(flatten)]
+        names: Names,
         /// The image, named as in `images`.
         image: String,
     },
@@ -105,8 +110,8 @@ pub(crate) async fn run(command: Tend) -> Result<Outcome, Failure> {
             let done = store(&common)?.gc(keep).await?;
             Outcome::new(collected(&done, max_size), &done)
         }
-        Tend::Pin { common, image } => pin(&common, &image, true).await,
-        Tend::Unpin { common, image } => pin(&common, &image, false).await,
+        Tend::Pin { common, names, image } => pin(&common, &names, &image, true).await,
+        Tend::Unpin { common, names, image } => pin(&common, &names, &image, false).await,
         Tend::Store {
             command: Whole::Rollback { common },
         } => {
@@ -117,8 +122,8 @@ pub(crate) async fn run(command: Tend) -> Result<Outcome, Failure> {
     }
 }
 
-async fn pin(common: &Common, image: &str, pinned: bool) -> Result<Outcome, Failure> {
-    let image = name(image)?;
+async fn pin(common: &Common, names: &Names, image: &str, pinned: bool) -> Result<Outcome, Failure> {
+    let image = names::one(image, &names::registries(names)?)?;
     store(common)?.pin(&image, pinned).await?;
     let image = image.to_string();
     Outcome::new(String::new(), &json!({"image": image, "pinned": pinned}))

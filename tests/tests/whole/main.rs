@@ -14,3 +14,4 @@ mod place;
 mod real_registry;
 mod saved;
 mod server;
+mod ways;

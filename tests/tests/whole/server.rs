@@ -90,6 +90,10 @@ impl Server {
         format!("localhost:{}/{name}", self.port)
     }
 
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
     pub fn ca(&self) -> PathBuf {
         self.dir.path().join("ca/ca.crt")
     }
