@@ -4,8 +4,8 @@
 //!
 //! A large blob's first request is for its first range. Only if exactly that comes, not too fast
 //! and over a connection that can carry nothing else meanwhile, further ranges are asked for
-//! ahead. The first thing that is odd about one of them ends this for the blob, and a single
-//! response brings what is missing.
+//! ahead. If they come hardly faster, or at the first thing that is odd about one of them, this
+//! ends for the blob, and a single response brings what is missing.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
@@ -25,6 +25,14 @@ use crate::{Error, ErrorKind};
 /// bytes, or small parts of large buffers which they keep alive: neither would be bounded.
 const BLOCK: usize = 128 << 10;
 
+/// The first range is longer than the others by this: a connection needs a while to get up to
+/// speed, and only what comes afterwards tells how fast it is.
+const RUN_UP: u64 = 8;
+/// Ranges after which those at once must have been worth it.
+const TRIAL: u64 = 16;
+/// How much faster than one response: less can be chance, and costs the registry requests.
+const GAIN: f64 = 1.2;
+
 /// How a large blob is fetched by several ranges at once, over HTTP/1.1 from registries that
 /// understand ranges. This helps where each connection has its own limit, or loses packets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,8 +44,8 @@ pub struct Parallel {
     pub bytes: u64,
     /// Smaller blobs are asked for as a whole.
     pub above: u64,
-    /// Bytes per second. Where the first range comes at this rate or faster, one response brings
-    /// the rest: more of them would only cost time.
+    /// Bytes per second. Where the first range, which is up to 8 times as long, comes at this rate
+    /// or faster in the end, one response brings the rest: more of them would only cost time.
     pub below: u64,
 }
 
@@ -49,6 +57,14 @@ impl Parallel {
         above: u64::MAX,
         below: 0,
     };
+}
+
+impl Parallel {
+    /// Bytes of the first range: a good part of a blob that is just large enough at the most.
+    fn run_up(&self) -> u64 {
+        let long = self.bytes.saturating_mul(RUN_UP).min(self.above / 4);
+        long.max(self.bytes)
+    }
 }
 
 impl Default for Parallel {
@@ -93,12 +109,50 @@ struct Ahead {
     template: Template,
     plan: Parallel,
     room: Arc<Semaphore>,
-    /// Spent on waiting for the first range.
-    waited: Duration,
+    /// Of the first range.
+    alone: Pace,
+    /// Of those at once.
+    together: Pace,
     /// Where the first range ends.
     first: u64,
     next: u64,
+    /// No more ranges than are on their way.
+    enough: bool,
     queue: VecDeque<Lane>,
+}
+
+/// How fast bytes come that are waited for.
+#[derive(Default)]
+struct Pace {
+    /// Bytes that are yet to come before those that count.
+    skip: u64,
+    bytes: u64,
+    waited: Duration,
+}
+
+impl Pace {
+    fn after(skip: u64) -> Self {
+        Self {
+            skip,
+            ..Self::default()
+        }
+    }
+
+    fn add(&mut self, bytes: u64, waited: Duration) {
+        match self.skip.checked_sub(bytes) {
+            Some(left @ 1..) => self.skip = left,
+            _ => {
+                self.skip = 0;
+                self.bytes += bytes;
+                self.waited += waited;
+            }
+        }
+    }
+
+    /// Bytes per second.
+    fn rate(&self) -> f64 {
+        self.bytes as f64 / self.waited.as_secs_f64().max(f64::MIN_POSITIVE)
+    }
 }
 
 struct Template {
@@ -129,7 +183,7 @@ impl Fetch {
         let plan = lanes.plan;
         let left = size.saturating_sub(from);
         let first = match plan.ranges > 1 && left >= plan.above {
-            true => from + plan.bytes.min(left),
+            true => from + plan.run_up().min(left),
             false => size,
         };
         let mut single = Remote::new(peer.clone(), url.clone(), size, from, first);
@@ -145,9 +199,11 @@ impl Fetch {
             },
             plan,
             room: Arc::clone(&lanes.ahead),
-            waited: Duration::ZERO,
+            alone: Pace::after((first - from) / 2),
+            together: Pace::after(plan.bytes.saturating_mul(plan.ranges as u64)),
             first,
             next: first,
+            enough: false,
             queue: VecDeque::new(),
         });
         if ahead.is_none() {
@@ -164,13 +220,13 @@ impl Fetch {
             }
             let start = Instant::now();
             let next = self.single.chunk(Some(known)).await?;
-            if let Some(ahead) = &mut self.ahead {
-                ahead.waited += start.elapsed();
+            if let (Some(ahead), Some(bytes)) = (&mut self.ahead, &next) {
+                ahead.alone.add(bytes.len() as u64, start.elapsed());
             }
             if next.is_some() || self.single.is_complete() {
                 return Ok(next);
             }
-            self.ahead.take_if(|ahead| ahead.is_needless());
+            self.ahead.take_if(|ahead| ahead.is_needless() || ahead.is_over());
             let Some(ahead) = &mut self.ahead else {
                 self.single.widen();
                 continue;
@@ -196,13 +252,35 @@ impl Fetch {
 impl Ahead {
     /// Whether one response alone is fast enough, as far as the first range can tell.
     fn is_needless(&self) -> bool {
-        let rate = self.plan.bytes as f64 / self.waited.as_secs_f64();
-        self.next == self.first && rate >= self.plan.below as f64
+        self.next == self.first && self.alone.rate() >= self.plan.below as f64
+    }
+
+    /// Whether the last of the ranges has come, and no more should.
+    fn is_over(&self) -> bool {
+        self.enough && self.queue.is_empty()
+    }
+
+    /// Looks, once, whether several ranges come faster than one response did.
+    fn judge(&mut self) {
+        let trial = self.plan.bytes.saturating_mul(TRIAL);
+        if !self.enough && self.together.bytes >= trial {
+            self.enough = self.together.rate() < self.alone.rate() * GAIN;
+            if self.enough {
+                tracing::debug!("ranges at once are no faster");
+            }
+            // From here on nothing is counted any more.
+            self.together.skip = u64::MAX;
+            self.together.bytes = 0;
+        }
     }
 
     /// Asks for as many ranges as there is room for; for one in any case, or nothing would come.
     fn fill(&mut self) {
-        while self.next < self.template.size && self.queue.len() < self.plan.ranges {
+        let wanted = match self.enough {
+            true => 0,
+            false => self.plan.ranges,
+        };
+        while self.next < self.template.size && self.queue.len() < wanted {
             let room = match Arc::clone(&self.room).try_acquire_owned() {
                 Ok(room) => Some(room),
                 Err(_) if self.queue.is_empty() => None,
@@ -218,11 +296,14 @@ impl Ahead {
         self.fill();
         let lost = || Error::new(ErrorKind::Io, "the work on a range was stopped");
         let lane = self.queue.front_mut().ok_or_else(lost)?;
+        let start = Instant::now();
         let bytes = lane.pieces.recv().await.ok_or_else(lost)??;
         lane.left = lane.left.saturating_sub(bytes.len() as u64);
         if lane.left == 0 {
             self.queue.pop_front();
         }
+        self.together.add(bytes.len() as u64, start.elapsed());
+        self.judge();
         Ok(bytes)
     }
 }

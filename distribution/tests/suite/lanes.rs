@@ -97,6 +97,27 @@ async fn small_blobs_and_clients_that_do_not_want_it_ask_once() {
 }
 
 #[tokio::test]
+async fn ranges_that_come_no_faster_than_one_response_end_soon() {
+    let blob = noise(100 * PART + 17);
+    let bytes = blob.clone();
+    let server = Server::start(move |asked| {
+        // What each range costs, one after the other as on a line that all of them share.
+        if range(asked, bytes.len()).is_some_and(|(start, _)| start > 0) {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        serve(asked, &bytes)
+    })
+    .await;
+    let source = divided(server.client(), &server);
+    assert_eq!(read(&source, &descriptor(&blob)).await.unwrap(), blob);
+    let asked = ranges(&server.asked());
+    // The first, those that show how fast they are and those on their way then, and the rest.
+    assert!((22..=30).contains(&asked.len()), "{}", asked.len());
+    let rest = asked.last().unwrap();
+    assert!(rest.ends_with('-'), "{rest}");
+}
+
+#[tokio::test]
 async fn a_first_range_that_comes_fast_is_followed_by_all_the_rest() {
     let blob = noise(SIZE);
     let bytes = blob.clone();
