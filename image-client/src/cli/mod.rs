@@ -20,6 +20,7 @@ use std::time::Duration;
 use anyhow::Context;
 use clap::Parser;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::JoinSet;
 
 use args::Cli;
 use error::Failure;
@@ -54,16 +55,23 @@ fn work(cli: Cli) -> Result<Outcome, Failure> {
     outcome
 }
 
-/// Runs until the end or the first SIGINT or SIGTERM; dropping the work cancels it.
-async fn until_signal(work: impl Future<Output = Result<Outcome, Failure>>) -> Result<Outcome, Failure> {
+/// Runs until the end or the first SIGINT or SIGTERM, which cancels the work.
+async fn until_signal(
+    work: impl Future<Output = Result<Outcome, Failure>> + Send + 'static,
+) -> Result<Outcome, Failure> {
     let listen = |kind| {
         signal(kind)
             .context("cannot listen for signals")
             .map_err(Failure::internal)
     };
     let (mut interrupt, mut terminate) = (listen(SignalKind::interrupt())?, listen(SignalKind::terminate())?);
+    // On the threads of the network: from this one each piece that comes would have to be woken up for.
+    let mut tasks = JoinSet::new();
+    tasks.spawn(work);
     tokio::select! {
-        outcome = work => outcome,
+        Some(outcome) = tasks.join_next() => outcome
+            .context("the work was stopped")
+            .map_err(Failure::internal)?,
         _ = interrupt.recv() => Err(Failure::interrupted("SIGINT")),
         _ = terminate.recv() => Err(Failure::interrupted("SIGTERM")),
     }
