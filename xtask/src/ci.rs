@@ -3,11 +3,14 @@
 
 use anyhow::Result;
 
-use crate::{sh, test, tidy};
+use crate::{setup, sh, test, tidy};
 
 pub(crate) fn run() -> Result<()> {
     step("fmt");
     sh::run(&mut sh::cargo(["fmt", "--all", "--check"]))?;
+    // What is built, checked only or not, takes some of them.
+    step("packages");
+    setup::packages("test")?;
     step("clippy");
     sh::run(&mut sh::cargo([
         "clippy",
