@@ -15,6 +15,12 @@ use tempfile::TempDir;
 use unpack::erofs::{Blocks, Device, INDEX, Merged, SPARSE, Source, TAR, merge};
 use unpack::{Codec, Layer, Notes, Root, Whiteouts};
 
+/// A folder on the disk that tests are built on: the kernel mounts no image from a file on tmpfs, which
+/// the folder for temporary files may be.
+fn scratch() -> std::io::Result<TempDir> {
+    tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR"))
+}
+
 /// Layers kept in a folder, the bottom one first.
 struct Kept {
     dir: TempDir,
@@ -24,7 +30,7 @@ struct Kept {
 impl Kept {
     fn new() -> Self {
         Kept {
-            dir: tempfile::tempdir().expect("a folder"),
+            dir: scratch().expect("a folder"),
             layers: Vec::new(),
         }
     }
@@ -103,7 +109,7 @@ fn own_devices(dir: &Path) -> Vec<Device> {
 
 /// Shows an image while the kernel has it mounted from its files.
 fn mounted<T>(image: &Path, devices: &[PathBuf], show: impl FnOnce(&Path) -> T) -> T {
-    let target = tempfile::tempdir().expect("a place to mount at");
+    let target = scratch().expect("a place to mount at");
     let options: Vec<String> = devices
         .iter()
         .map(|file| format!("device={}", file.display()))
