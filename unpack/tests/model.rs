@@ -45,7 +45,7 @@ fn random_layers_mean_the_same_when_they_are_kept_and_mounted() {
 }
 
 fn cases(check: Check) {
-    let dir = tempfile::tempdir().expect("a temporary folder");
+    let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a temporary folder");
     let first = number(FIRST).unwrap_or(0);
     let (mut applied, mut refused) = (0, 0);
     for case in first..first + number(COUNT).unwrap_or(CASES) {

@@ -75,11 +75,9 @@ fn run(command: &mut Command) -> bool {
     command.status().is_ok_and(|status| status.success())
 }
 
-/// A test's folder: on the file system of temporary files, or on a mounted one.
+/// A test's folder: beside what tests are built to, or on a mounted file system. That for temporary files
+/// may be a tmpfs, from whose files the kernel mounts no image.
 pub fn folder(base: Option<&Path>) -> TempDir {
-    match base {
-        Some(base) => tempfile::tempdir_in(base),
-        None => tempfile::tempdir(),
-    }
-    .expect("a temporary folder")
+    let base = base.unwrap_or(Path::new(env!("CARGO_TARGET_TMPDIR")));
+    tempfile::tempdir_in(base).expect("a temporary folder")
 }
