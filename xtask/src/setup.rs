@@ -35,6 +35,7 @@ const TEST: &[&str] = &[
     "libcap2-bin",
     "nginx",
     "openssl",
+    "podman",
     "python3",
     "python3-pip",
     "qemu-system-x86",
@@ -47,7 +48,7 @@ const TEST: &[&str] = &[
 ];
 
 /// Clients to compare with, and what measures them.
-const BENCH: &[&str] = &["podman", "runc", "strace"];
+const BENCH: &[&str] = &["runc", "strace"];
 
 pub(crate) fn run(arguments: &[String]) -> Result<()> {
     let level = arguments.first().map_or("test", String::as_str);
