@@ -68,11 +68,12 @@ async fn one(
     let platform = request.platform.as_ref().unwrap_or(&shared.platform);
     let mut top = None;
     if let (Some(store), ImageName::Registry(reference)) = (store, image) {
-        let record = match reference.digest() {
+        let records = match reference.digest() {
             Some(digest) => known(store, *digest).await?,
-            None => named(store, place.name.clone()).await?,
+            None => named(store, place.name.clone()).await?.into_iter().collect(),
         };
-        if let Some(record) = record.filter(|record| suits(record, reference.digest(), platform)) {
+        let suitable = |record: &ImageRecord| suits(record, reference.digest(), platform);
+        if let Some(record) = records.into_iter().rev().find(suitable) {
             let digest = reference.digest().copied().unwrap_or(record.top_digest);
             if reference.digest().is_none() {
                 top = place.source.changed(&place.target, &digest).await?;
@@ -92,7 +93,7 @@ async fn one(
         digest: resolved.manifest_bytes.digest,
     };
     let record = match store {
-        Some(store) => known(store, manifest.digest).await?,
+        Some(store) => known(store, manifest.digest).await?.pop(),
         None => None,
     };
     Ok(Found {
@@ -192,9 +193,9 @@ pub(crate) fn announce(plan: &Plan, found: &Found, request: &Request) {
     }
 }
 
-/// The record of an image by digest.
-async fn known(store: &Arc<Store>, digest: Digest) -> Result<Option<ImageRecord>, Fault> {
-    recorded(store, move |store| store.image_by_digest(&digest)).await
+/// The records of images by digest, the last used at the end: one index may stand for several platforms.
+async fn known(store: &Arc<Store>, digest: Digest) -> Result<Vec<ImageRecord>, Fault> {
+    recorded(store, move |store| store.images_by_digest(&digest)).await
 }
 
 /// The record of an image by its full name.
@@ -203,15 +204,15 @@ async fn named(store: &Arc<Store>, name: String) -> Result<Option<ImageRecord>, 
 }
 
 /// A damaged record counts as none: the pull replaces it.
-async fn recorded(
+async fn recorded<T: Default + Send + 'static>(
     store: &Arc<Store>,
-    ask: impl FnOnce(&Store) -> Result<Option<ImageRecord>, meta_store::Error> + Send + 'static,
-) -> Result<Option<ImageRecord>, Fault> {
+    ask: impl FnOnce(&Store) -> Result<T, meta_store::Error> + Send + 'static,
+) -> Result<T, Fault> {
     let store = Arc::clone(store);
     blocking(move || match ask(&store) {
         Err(error) if error.kind() == meta_store::ErrorKind::Corrupt => {
             tracing::warn!(%error, "a damaged record is ignored");
-            Ok(None)
+            Ok(T::default())
         }
         other => Ok(other?),
     })

@@ -109,10 +109,16 @@ impl Store {
     /// The image with this manifest or this top document, the last used if several names have it. Each is
     /// known by its digest in every algorithm.
     pub fn image_by_digest(&self, digest: &Digest) -> Result<Option<ImageRecord>, Error> {
+        Ok(self.images_by_digest(digest)?.pop())
+    }
+
+    /// All images with this manifest or this top document, the last used at the end: one index may have been
+    /// pulled for several platforms.
+    pub fn images_by_digest(&self, digest: &Digest) -> Result<Vec<ImageRecord>, Error> {
         let filter = "WHERE manifest_digest = ?1 OR top_digest = ?1
                          OR name IN (SELECT image FROM image_digests WHERE digest = ?1)
                       ORDER BY last_used, created, name DESC";
-        self.read(|db| Ok(self.select(db, filter, [digest.to_string()])?.pop()))
+        self.read(|db| self.select(db, filter, [digest.to_string()]))
     }
 
     /// All images, by name.
